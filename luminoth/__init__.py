@@ -1,0 +1,35 @@
+"""Luminoth: object detection on TensorFlow.
+
+    from luminoth import Detector, read_image, vis_objects
+
+    detector = Detector(checkpoint="toytown")
+    objects = detector.predict(read_image("street.jpg"))
+    vis_objects(read_image("street.jpg"), objects).save("out.png")
+
+Importing this package imports neither TensorFlow nor Keras: public names are loaded on first use.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "1.0.0.dev0"
+
+_PUBLIC_NAMES = {
+    "Detector": "luminoth.inference.detector",
+    "vis_objects": "luminoth.inference.draw",
+    "read_image": "luminoth.image",
+    "Detections": "luminoth.types",
+    "LuminothError": "luminoth.errors",
+}
+
+__all__ = ["Detections", "Detector", "LuminothError", "__version__", "read_image", "vis_objects"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC_NAMES:
+        raise AttributeError(f"module 'luminoth' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC_NAMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,189 @@
+"""One HDF5 file with a model's weights and, if wanted, an optimizer's state; every tensor is accounted for.
+
+    /                     attributes: step
+    /weights/<path>       one data set a weight, under its stable path (`luminoth.models.base.named_weights`)
+    /optimizer            attribute: type; only in checkpoints that training can go on from
+    /optimizer/trained    paths of the trained weights, in the order the slots below refer to
+    /optimizer/<index>    one data set an optimizer variable
+
+Reading checks names and shapes of everything before the first variable is assigned: a file that lacks a
+tensor, has one too many or one of another shape is refused with their names, and leaves the model as it was.
+`tf.train.Checkpoint` is not used: it dropped the batch-norm statistics of layers held in lists and said nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from luminoth.errors import CheckpointError
+
+_NAMED_IN_MESSAGES = 4
+
+
+def write_weights_file(
+    path: Path,
+    weights: Mapping[str, Any],
+    *,
+    step: int,
+    optimizer: Any = None,
+    trained: Sequence[str] = (),
+    half: bool = False,
+) -> None:
+    """Writes `path`; it must not be a file that readers may already look at.
+
+    Args:
+        path: the file to create.
+        weights: path -> variable (anything with `numpy()`).
+        step: updates done so far.
+        optimizer: a built Keras optimizer, or None to leave its state out.
+        trained: paths of the weights the optimizer was built on, in that order.
+        half: store float32 weights as float16 (those that would overflow stay as they are).
+
+    Raises:
+        CheckpointError: a tensor holds NaN or infinity; such weights are of no use to anyone.
+    """
+    import h5py
+
+    values = {name: variable.numpy() for name, variable in weights.items()}
+    slots = [variable.numpy() for variable in optimizer.variables] if optimizer is not None else []
+    broken = [name for name, value in values.items() if not _is_finite(value)]
+    broken += [variable.path for variable, value in _zip_slots(optimizer, slots) if not _is_finite(value)]
+    if broken:
+        raise CheckpointError(f"{path.parent}: not saved, NaN or infinity in {_name_some(broken)}")
+
+    with h5py.File(path, "w") as file:
+        file.attrs["step"] = step
+        group = file.create_group("weights")
+        for name, value in values.items():
+            group.create_dataset(name, data=_to_half(value) if half else value)
+        if optimizer is not None:
+            group = file.create_group("optimizer")
+            group.attrs["type"] = type(optimizer).__name__
+            group.create_dataset("trained", data=list(trained), dtype=h5py.string_dtype())
+            for index, value in enumerate(slots):
+                group.create_dataset(f"{index:05d}", data=value)
+
+
+def read_weights_file(
+    path: Path, weights: Mapping[str, Any], *, optimizer: Any = None, trained: Sequence[str] = ()
+) -> int:
+    """Assigns every tensor of the file to the variables given, or none; float16 becomes float32 again.
+
+    Args:
+        path, weights, optimizer, trained: as they were written; optimizer None leaves stored state unread.
+
+    Returns:
+        The step the file was written at.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or does not fit.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            stored = _read_group(file.get("weights", {}))
+            saved_optimizer = file.get("optimizer")
+            slots = _read_slots(path, saved_optimizer, optimizer, trained) if optimizer is not None else []
+            step = int(file.attrs["step"])
+    except (OSError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: damaged or not a Luminoth weights file ({_first_line(error)})") from error
+    _check_fit(path, stored, weights)
+    for name, variable in weights.items():
+        variable.assign(stored[name])
+    for variable, value in _zip_slots(optimizer, slots):
+        variable.assign(value)
+    return step
+
+
+def _read_group(group: Any) -> dict[str, np.ndarray]:
+    """All data sets below an HDF5 group: path -> array, halves widened."""
+    import h5py
+
+    values: dict[str, np.ndarray] = {}
+
+    def collect(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            value = item[()]
+            values[name] = value.astype(np.float32) if value.dtype == np.float16 else value
+
+    if group:
+        group.visititems(collect)
+    return values
+
+
+def _check_fit(path: Path, stored: Mapping[str, np.ndarray], weights: Mapping[str, Any]) -> None:
+    missing = [name for name in weights if name not in stored]
+    left_over = [name for name in stored if name not in weights]
+    misshapen = [
+        f"{name} ({list(stored[name].shape)} in the file, {list(variable.shape)} in the model)"
+        for name, variable in weights.items()
+        if name in stored and tuple(stored[name].shape) != tuple(variable.shape)
+    ]
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} of the model's tensors are missing: {_name_some(missing)}")
+    if left_over:
+        problems.append(f"{len(left_over)} are left over: {_name_some(left_over)}")
+    if misshapen:
+        problems.append(f"{len(misshapen)} have another shape: {_name_some(misshapen)}")
+    if problems:
+        raise CheckpointError(f"{path} does not fit the model: " + "; ".join(problems))
+
+
+def _read_slots(path: Path, group: Any, optimizer: Any, trained: Sequence[str]) -> list[np.ndarray]:
+    """The optimizer's variables in order, once it is sure that they belong to it and to these weights."""
+    if group is None:
+        raise CheckpointError(f"{path} has no optimizer state: training cannot go on from it")
+    if group.attrs["type"] != type(optimizer).__name__:
+        raise CheckpointError(
+            f"{path} was trained with the optimizer {group.attrs['type']}, now it is "
+            f"{type(optimizer).__name__}: keep train.optimizer.type, or start another run"
+        )
+    before = [name.decode() for name in group["trained"][()]]
+    if before != list(trained):
+        no_longer = [name for name in before if name not in set(trained)]
+        newly = [name for name in trained if name not in set(before)]
+        raise CheckpointError(
+            f"{path} was saved while other weights were trained (no longer: {_name_some(no_longer)}; "
+            f"newly: {_name_some(newly)}): keep what is trainable, or start another run"
+        )
+    slots = [group[f"{index:05d}"][()] for index in range(len(group) - 1)]
+    expected = [tuple(variable.shape) for variable in optimizer.variables]
+    if [value.shape for value in slots] != expected:
+        raise CheckpointError(
+            f"{path}: the optimizer's state has {len(slots)} tensors that do not fit its {len(expected)} "
+            "variables: keep train.optimizer as it was, or start another run"
+        )
+    return slots
+
+
+def _zip_slots(optimizer: Any, slots: Sequence[np.ndarray]):
+    return zip(optimizer.variables, slots, strict=True) if slots else ()
+
+
+def _is_finite(value: np.ndarray) -> bool:
+    return value.dtype.kind != "f" or bool(np.isfinite(value).all())
+
+
+def _to_half(value: np.ndarray) -> np.ndarray:
+    if value.dtype != np.float32 or np.abs(value).max(initial=0.0) > np.finfo(np.float16).max:
+        return value
+    return value.astype(np.float16)
+
+
+def _name_some(names: Sequence[str]) -> str:
+    if not names:
+        return "none"
+    rest = len(names) - _NAMED_IN_MESSAGES
+    return ", ".join(names[:_NAMED_IN_MESSAGES]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,207 @@
+"""The sections `train` and `eval`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    Tag,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from luminoth.config.fields import (
+    Accepts,
+    Fraction,
+    NonEmptyList,
+    NonNegativeInt,
+    NonNegativeNumber,
+    PositiveFraction,
+    PositiveInt,
+    PositiveNumber,
+    Section,
+    Seed,
+    Text,
+    choose_by,
+    key,
+)
+
+_DECAY_METHOD = "How the learning rate falls over the run."
+
+
+def _none_from_empty(value: object) -> object:
+    return "none" if value is None else value
+
+
+class ConstantRate(Section):
+    """The learning rate never changes (after the warm-up)."""
+
+    decay_method: Annotated[Literal["none"], BeforeValidator(lambda value: "none" if value is None else value)] = key(
+        "none", _DECAY_METHOD
+    )
+    learning_rate: PositiveNumber = key(0.0003, "The learning rate.")
+
+
+class PiecewiseRate(Section):
+    """`values[i]` holds until step `boundaries[i]`, the last value from there on."""
+
+    decay_method: Literal["piecewise_constant"] = key("piecewise_constant", _DECAY_METHOD)
+    boundaries: NonEmptyList[PositiveInt] = key(..., "Steps after which the next value holds, ascending.")
+    values: NonEmptyList[PositiveNumber] = key(..., "Learning rates, one more than there are boundaries.")
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        if len(self.values) != len(self.boundaries) + 1:
+            raise PydanticCustomError(
+                "lengths",
+                "has {values} values for {boundaries} boundaries; accepted: one value more than boundaries",
+                {"values": len(self.values), "boundaries": len(self.boundaries)},
+            )
+        if any(later <= earlier for earlier, later in zip(self.boundaries, self.boundaries[1:], strict=False)):
+            raise PydanticCustomError(
+                "order",
+                "has boundaries {boundaries}; accepted: ascending steps",
+                {"boundaries": list(self.boundaries)},
+            )
+        return self
+
+
+class ExponentialRate(Section):
+    """`learning_rate * decay_rate ** (step / decay_steps)`."""
+
+    decay_method: Literal["exponential_decay"] = key("exponential_decay", _DECAY_METHOD)
+    learning_rate: PositiveNumber = key(0.0003, "The learning rate at the start.")
+    decay_steps: PositiveInt = key(..., "Steps in which the rate falls by `decay_rate` once.")
+    decay_rate: PositiveFraction = key(..., "The factor.")
+    staircase: bool = key(False, "Fall only at whole multiples of `decay_steps`.")
+
+
+class PolynomialRate(Section):
+    """From `learning_rate` to `end_learning_rate` in `decay_steps`, along a polynomial."""
+
+    decay_method: Literal["polynomial_decay"] = key("polynomial_decay", _DECAY_METHOD)
+    learning_rate: PositiveNumber = key(0.0003, "The learning rate at the start.")
+    decay_steps: PositiveInt = key(..., "Steps until `end_learning_rate` is reached.")
+    end_learning_rate: NonNegativeNumber = key(0.0001, "The rate from `decay_steps` on.")
+    power: PositiveNumber = key(1.0, "1 falls along a straight line.")
+
+
+class CosineRate(Section):
+    """From `learning_rate` to `end_learning_rate` along half a cosine."""
+
+    decay_method: Literal["cosine_decay"] = key("cosine_decay", _DECAY_METHOD)
+    learning_rate: PositiveNumber = key(0.0003, "The learning rate at the start.")
+    decay_steps: PositiveInt | None = key(None, "Steps until the end; empty: all steps of the run.")
+    end_learning_rate: NonNegativeNumber = key(0.0, "The rate at the end.")
+
+
+class MomentumOptimizer(Section):
+    """Stochastic gradient descent with momentum."""
+
+    type: Literal["momentum"] = key("momentum", "The optimizer.")
+    momentum: Fraction = key(0.9, "How much of the last update goes on.")
+    nesterov: bool = key(False, "Nesterov's form.")
+
+
+class AdamOptimizer(Section):
+    """Adam (Kingma and Ba 2015)."""
+
+    type: Literal["adam"] = key("adam", "The optimizer.")
+    beta1: Fraction = key(0.9, "Decay of the mean of the gradients.")
+    beta2: Fraction = key(0.999, "Decay of the mean of their squares.")
+    epsilon: PositiveNumber = key(1e-8, "Keeps the division finite.")
+
+
+class AdamWOptimizer(Section):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    type: Literal["adamw"] = key("adamw", "The optimizer.")
+    weight_decay: NonNegativeNumber = key(0.0001, "Weight decay, times the learning rate, every step.")
+    beta1: Fraction = key(0.9, "Decay of the mean of the gradients.")
+    beta2: Fraction = key(0.999, "Decay of the mean of their squares.")
+    epsilon: PositiveNumber = key(1e-8, "Keeps the division finite.")
+
+
+class GradientDescentOptimizer(Section):
+    """Plain stochastic gradient descent."""
+
+    type: Literal["gradient_descent"] = key("gradient_descent", "The optimizer.")
+
+
+class RMSPropOptimizer(Section):
+    """RMSProp."""
+
+    type: Literal["rmsprop"] = key("rmsprop", "The optimizer.")
+    decay: Fraction = key(0.9, "Decay of the mean of the squared gradients.")
+    momentum: Fraction = key(0.0, "How much of the last update goes on.")
+    epsilon: PositiveNumber = key(1e-10, "Keeps the division finite.")
+    centered: bool = key(False, "Divide by the estimated variance, not by the second moment.")
+
+
+LearningRate = Annotated[
+    Annotated[ConstantRate, Tag("<none>")]
+    | Annotated[PiecewiseRate, Tag("<piecewise_constant>")]
+    | Annotated[ExponentialRate, Tag("<exponential_decay>")]
+    | Annotated[PolynomialRate, Tag("<polynomial_decay>")]
+    | Annotated[CosineRate, Tag("<cosine_decay>")],
+    choose_by("decay_method", "none"),
+    Accepts("a mapping"),
+]
+Optimizer = Annotated[
+    Annotated[MomentumOptimizer, Tag("<momentum>")]
+    | Annotated[AdamOptimizer, Tag("<adam>")]
+    | Annotated[AdamWOptimizer, Tag("<adamw>")]
+    | Annotated[GradientDescentOptimizer, Tag("<gradient_descent>")]
+    | Annotated[RMSPropOptimizer, Tag("<rmsprop>")],
+    choose_by("type", "momentum"),
+    Accepts("a mapping"),
+]
+
+MAX_GRADIENT_NORM = 10.0  # Luminoth's only choice, when clipping was on
+
+ClipByNorm = Annotated[
+    bool | PositiveNumber,
+    Accepts(f"true (which is {MAX_GRADIENT_NORM:g}), false or a number above 0"),
+]
+
+
+class TrainConfig(Section):
+    """How to train: how long, how fast, what to keep and what to show."""
+
+    debug: bool = key(False, "Log more, and show tracebacks.")
+    seed: Seed | None = key(None, "Seed of everything random; empty: another run differs.")
+    batch_size: PositiveInt = key(1, "Images in a step, over all devices.")
+    job_dir: Text = key("jobs/", "Folder that holds the runs.")
+    run_name: Text | None = key(None, "Name of this run, a folder in `job_dir`.")
+    no_log: bool = key(False, "Write neither checkpoints nor TensorBoard events.")
+    num_epochs: PositiveInt = key(1000, "Times to go over the split.")
+    max_steps: PositiveInt | None = key(None, "Stop after this step, if `num_epochs` does not end the run before.")
+    random_shuffle: bool = key(True, "Shuffle the split anew in every epoch.")
+    shuffle_buffer: PositiveInt = key(2000, "Encoded images held in memory to shuffle among.")
+    learning_rate: LearningRate = Field(default_factory=ConstantRate, description="The schedule; replaced as a whole.")
+    warmup_steps: NonNegativeInt = key(500, "Steps in which the rate rises linearly to the schedule's; 0: none.")
+    warmup_factor: PositiveFraction = key(0.001, "Share of the schedule's rate at the first step of the warm-up.")
+    optimizer: Optimizer = Field(default_factory=MomentumOptimizer, description="The optimizer; replaced as a whole.")
+    clip_by_global_norm: PositiveNumber | None = key(
+        10.0, "Scale all gradients together to at most this norm; empty: do not."
+    )
+    clip_by_norm: ClipByNorm = key(False, "Clip the gradient of each variable to this norm; true is 10.")
+    display_every_steps: PositiveInt | None = key(None, "Print the losses every N steps.")
+    display_every_secs: PositiveNumber | None = key(
+        30.0, "Print the losses every N seconds, where there is no terminal to draw a progress line on."
+    )
+    save_checkpoint_steps: PositiveInt | None = key(None, "Save a checkpoint every N steps.")
+    save_checkpoint_secs: PositiveNumber | None = key(600.0, "Save a checkpoint every N seconds.")
+    checkpoints_max_keep: PositiveInt = key(3, "The newest checkpoints that are kept.")
+    save_summaries_steps: PositiveInt | None = key(None, "Write TensorBoard scalars every N steps.")
+    save_summaries_secs: PositiveNumber | None = key(30.0, "Write TensorBoard scalars every N seconds.")
+    image_vis: Literal["train", "eval", "debug"] | None = key("train", "Pictures shown in TensorBoard; empty: none.")
+    var_vis: Literal["full", "reduced"] | None = key(None, "Histograms of the variables in TensorBoard; empty: none.")
+
+
+class EvalConfig(Section):
+    """How to evaluate."""
+
+    image_vis: Literal["train", "eval", "debug"] | None = key("eval", "Pictures shown in TensorBoard; empty: none.")

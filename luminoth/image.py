@@ -1,0 +1,170 @@
+"""The one loader of pictures: every command and the Python API read through it.
+
+A picture comes out as uint8 RGB, upright: EXIF rotation is applied, grey and palette pictures become
+RGB, transparency is laid over white, CMYK is converted, 16-bit samples are scaled (not cut).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from luminoth.errors import ImageError
+
+IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+MAX_PIXELS = 500_000_000
+
+_EXIF_ORIENTATION = 0x0112
+_DIRECT_MODES = {"JPEG": {"L", "RGB"}, "PNG": {"L", "RGB", "P", "1"}}
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What a file's header says of a picture.
+
+    Attributes:
+        format: Pillow's name, such as "JPEG".
+        size: (height, width) of the upright picture, in pixels.
+        needs_reencoding: why TensorFlow's decoders would not show it as `read_image` does ("EXIF rotation",
+            "CMYK", ...), or None when they would.
+    """
+
+    format: str
+    size: tuple[int, int]
+    needs_reencoding: str | None
+
+
+def read_image(source: str | os.PathLike | bytes | IO[bytes] | Image.Image | np.ndarray) -> np.ndarray:
+    """Reads a picture as uint8 RGB [H, W, 3], upright.
+
+    Args:
+        source: a path, the bytes of a file, an open binary file, a PIL image, or an array: uint8 [H, W, 3]
+            RGB (returned as it is), [H, W] grey or [H, W, 4] RGBA.
+
+    Raises:
+        ImageError: there is no such file, it is not a picture, it is damaged or larger than `MAX_PIXELS`.
+    """
+    if isinstance(source, np.ndarray):
+        return _array_to_rgb(source)
+    name = _name_of(source)
+    try:
+        image = source if isinstance(source, Image.Image) else _open(source, name)
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on damage
+        raise ImageError(f"{name}: the picture is damaged or cut off ({error})") from error
+
+
+def inspect_image(encoded: bytes, name: str = "image") -> ImageInfo:
+    """Reads format and size from the header, without decoding the pixels.
+
+    Raises:
+        ImageError: the bytes are not a picture.
+    """
+    image = _open(encoded, name)
+    height, width = image.height, image.width
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # a broken EXIF block says nothing about the pixels
+        orientation = 1
+    if orientation in (5, 6, 7, 8):
+        height, width = width, height
+    return ImageInfo(image.format or "", (height, width), _reencoding_reason(image, orientation))
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Encodes uint8 RGB [H, W, 3] without loss."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
+    """Encodes uint8 RGB [H, W, 3] as JPEG with full chroma resolution."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def _open(source: Any, name: str) -> Image.Image:
+    try:
+        if isinstance(source, (str, os.PathLike)):
+            source = Path(source).read_bytes()
+        if isinstance(source, bytes):
+            if not source:
+                raise ImageError(f"{name}: the file is empty")
+            source = io.BytesIO(source)
+        previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(source)
+        finally:
+            Image.MAX_IMAGE_PIXELS = previous
+    except FileNotFoundError as error:
+        raise ImageError(f"{name}: there is no such file") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not a picture that can be read (no decoder knows its bytes)") from error
+    except OSError as error:
+        raise ImageError(f"{name}: cannot be read ({error.strerror or error})") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {image.width} x {image.height} pixels is more than the accepted {MAX_PIXELS:,}; shrink it"
+        )
+    return image
+
+
+def _name_of(source: Any) -> str:
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    return str(getattr(source, "filename", "") or getattr(source, "name", "") or "image")
+
+
+def _reencoding_reason(image: Image.Image, orientation: int) -> str | None:
+    if orientation not in (0, 1):
+        return "EXIF rotation"
+    if image.format not in _DIRECT_MODES:
+        return f"{image.format} format"
+    if image.mode == "CMYK":
+        return "CMYK"
+    if image.mode.startswith("I") or image.mode == "F":
+        return "16-bit samples"
+    if image.mode not in _DIRECT_MODES[image.format] or "transparency" in image.info:
+        return "transparency" if image.mode in ("RGBA", "LA", "PA", "P", "L", "RGB") else f"mode {image.mode}"
+    return None
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _array_to_rgb(np.asarray(image))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+    return np.asarray(image.convert("RGB"))
+
+
+def _array_to_rgb(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1):
+        return np.repeat(_to_uint8(array).reshape(*array.shape[:2], 1), 3, axis=2)
+    if array.ndim == 3 and array.shape[2] == 3:
+        return _to_uint8(array)
+    if array.ndim == 3 and array.shape[2] == 4:
+        return _to_rgb(Image.fromarray(_to_uint8(array), "RGBA"))
+    raise ImageError(f"an image array must be [H, W, 3], [H, W] or [H, W, 4]; got shape {array.shape}")
+
+
+def _to_uint8(array: np.ndarray) -> np.ndarray:
+    """uint8 as it is; 16-bit samples scaled to 8; floats are refused, since their range is not known."""
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * 255
+    if np.issubdtype(array.dtype, np.integer):
+        # Pillow opens 16-bit pictures as int32 ("I") or uint16 ("I;16"); both hold 0 to 65,535.
+        return (np.clip(array, 0, 65535).astype(np.uint32) * 255 // 65535).astype(np.uint8)
+    raise ImageError(f"an image array must be uint8 (or 16-bit) with values 0 to 255; got {array.dtype}")

@@ -1,0 +1,235 @@
+"""`Detector`: a checkpoint that is asked for the objects in pictures."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from luminoth.boxes.geometry import clip_boxes
+from luminoth.checkpoints import store
+from luminoth.config import load_config
+from luminoth.errors import CheckpointError, ConfigError, ImageError
+from luminoth.image import read_image
+from luminoth.resize import ResizeRule, scale_boxes
+from luminoth.types import Detections, DetectorOutput
+
+DEFAULT_CHECKPOINT = "accurate"
+
+# Pictures of a list wait for others of their size up to this many pixels in all: 64 million are 192 MB.
+_MAX_WAITING_PIXELS = 64_000_000
+
+
+class Detector:
+    """Finds objects in pictures.
+
+        detector = Detector(checkpoint="toytown")
+        detector.predict("street.jpg")    # [{"bbox": [x_min, y_min, x_max, y_max], "label": "car", "prob": 0.98}, ...]
+
+    Args:
+        checkpoint: an alias, an id, or the folder of a checkpoint or of a run.
+        config: the file of a run, or several that are merged left to right: its newest checkpoint is used.
+            With neither `checkpoint` nor `config` it is the checkpoint `accurate`.
+        prob: lowest score reported, 0 to 1; it may lie below the threshold the model was configured with.
+        classes: report only these classes.
+        ignore_classes: do not report these.
+        batch_size: most pictures of a list that go through the network at once.
+
+    Attributes:
+        class_names: all classes the checkpoint knows, in the order of their ids.
+        checkpoint: the folder the weights came from.
+        prob: as given; may be changed between calls.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged.
+        ConfigError: an argument or the configuration file is not acceptable.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike | None = None,
+        config: str | os.PathLike | Sequence[str | os.PathLike] | None = None,
+        prob: float = 0.7,
+        classes: Sequence[str] | None = None,
+        *,
+        ignore_classes: Sequence[str] | None = None,
+        batch_size: int = 4,
+    ) -> None:
+        if not 0 <= prob <= 1:
+            raise ConfigError(f"prob must lie between 0 and 1; got {prob}")
+        loaded = store.load_model(_find_folder(checkpoint, config))
+        self.class_names: list[str] = list(loaded.classes)
+        self.checkpoint: Path = loaded.folder
+        self.prob = prob
+        self._is_wanted = self._wanted_classes(classes, ignore_classes)
+        self._batch_size = batch_size
+        self._model = loaded.model
+        self._resize = ResizeRule(**loaded.config.dataset.image_preprocessing.model_dump())
+        self._network_sizes: dict[tuple[int, int], tuple[int, int]] = {}
+        # No dimension is fixed, so that pictures of any size and number run through one trace.
+        self._find_objects = tf.function(
+            self._find_objects_eagerly,
+            input_signature=[
+                tf.TensorSpec([None], tf.uint8),
+                tf.TensorSpec([None, 2], tf.int32),
+                tf.TensorSpec([], tf.float32),
+            ],
+        )
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes that are reported."""
+        return [name for name, wanted in zip(self.class_names, self._is_wanted, strict=True) if wanted]
+
+    def predict(self, images: Any) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
+        """The objects in one picture, or a list of them for each picture of a list.
+
+        Args:
+            images: a path, a PIL image, an array (uint8 RGB [H, W, 3], grey or RGBA), an open file; or a list
+                or tuple of these.
+
+        Returns:
+            `[{"bbox": [x_min, y_min, x_max, y_max], "label": str, "prob": float}, ...]` by descending
+            `prob`; `bbox` in whole pixels of the upright picture.
+
+        Raises:
+            ImageError: a picture cannot be read.
+        """
+        if isinstance(images, (list, tuple)):
+            return [found.to_dicts() for found in self.detect(images)]
+        return self.detect(images).to_dicts()
+
+    def detect(self, images: Any) -> Detections | list[Detections]:
+        """As `predict`, with arrays: one `Detections`, or a list of them for a list."""
+        if not isinstance(images, (list, tuple)):
+            return self.detect([images])[0]
+        found: list[Detections | None] = [None] * len(images)
+        # Only pictures that come out the same size share a batch: nothing is padded, so that what is found in
+        # a picture does not depend on its neighbours, and no time goes into padding.
+        waiting: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = defaultdict(list)
+
+        def run(group: list[tuple[int, np.ndarray]]) -> None:
+            batch = self._detect_batch([pixels for _, pixels in group])
+            for (index, _), detections in zip(group, batch, strict=True):
+                found[index] = detections
+
+        waiting_pixels = 0
+        for index, source in enumerate(images):
+            pixels = _read_nonempty(source)
+            waiting_pixels += pixels.shape[0] * pixels.shape[1]
+            size = self._network_size(pixels.shape[0], pixels.shape[1])
+            waiting[size].append((index, pixels))
+            full = [size] if len(waiting[size]) == self._batch_size else []
+            for size in list(waiting) if waiting_pixels > _MAX_WAITING_PIXELS else full:
+                group = waiting.pop(size)
+                waiting_pixels -= sum(pixels.shape[0] * pixels.shape[1] for _, pixels in group)
+                run(group)
+        for group in waiting.values():
+            run(group)
+        return found
+
+    def _wanted_classes(self, only: Sequence[str] | None, ignored: Sequence[str] | None) -> np.ndarray:
+        """[C] bool: which classes are reported."""
+        for name in (*(only or ()), *(ignored or ())):
+            if name not in self.class_names:
+                raise ConfigError(_unknown_class(name, self.class_names))
+        return np.array([(not only or name in only) and name not in (ignored or ()) for name in self.class_names], bool)
+
+    def _network_size(self, height: int, width: int) -> tuple[int, int]:
+        """The size a picture has in the network's input."""
+        if (height, width) not in self._network_sizes:
+            if len(self._network_sizes) > 10_000:  # a folder where no two pictures are the same size
+                self._network_sizes.clear()
+            target = self._resize.target_size(height, width)
+            self._network_sizes[height, width] = (int(target[0]), int(target[1]))
+        return self._network_sizes[height, width]
+
+    def _detect_batch(self, pictures: list[np.ndarray]) -> list[Detections]:
+        """Pictures [H, W, 3] uint8, of any sizes that are resized to the same one."""
+        flat = [np.ascontiguousarray(pixels).reshape(-1) for pixels in pictures]
+        sizes = np.array([pixels.shape[:2] for pixels in pictures], np.int32)
+        output = self._find_objects(
+            tf.constant(flat[0] if len(flat) == 1 else np.concatenate(flat)),
+            tf.constant(sizes),
+            tf.constant(self.prob, tf.float32),
+        )
+        boxes, scores, class_ids, is_valid = (tensor.numpy() for tensor in output)
+        found = []
+        for index, (height, width) in enumerate(sizes.tolist()):
+            keep = is_valid[index]
+            keep &= self._is_wanted[class_ids[index]]
+            found.append(
+                Detections(
+                    boxes[index][keep],
+                    scores[index][keep],
+                    class_ids[index][keep],
+                    self.class_names,
+                    (height, width),
+                )
+            )
+        return found
+
+    def _find_objects_eagerly(self, pixels: tf.Tensor, sizes: tf.Tensor, min_score: tf.Tensor) -> DetectorOutput:
+        """From original pixels to boxes in original pixels.
+
+        Args:
+            pixels: [sum of H x W x 3] uint8, the pictures one after another: they differ in size, and one
+                flat row takes all of them without padding.
+            sizes: [B, 2] int32, (H, W) of each.
+            min_score: float32 scalar.
+        """
+        lengths = 3 * tf.reduce_prod(tf.cast(sizes, tf.int64), axis=1)
+
+        def network_input(picture):
+            end, length, size = picture
+            return self._resize(tf.reshape(pixels[end - length : end], [size[0], size[1], 3]))
+
+        images = tf.map_fn(network_input, (tf.cumsum(lengths), lengths, sizes), fn_output_signature=tf.float32)
+        network_size = tf.shape(images)[1:3]
+        image_sizes = tf.repeat(network_size[tf.newaxis], tf.shape(sizes)[0], axis=0)
+        output = self._model.detect(images, image_sizes, min_score=min_score)
+        boxes = scale_boxes(
+            output.boxes,
+            from_size=(network_size[0], network_size[1]),
+            to_size=(sizes[:, :1], sizes[:, 1:]),
+        )
+        boxes = clip_boxes(boxes, sizes)
+        return DetectorOutput(boxes, output.scores, output.class_ids, output.is_valid)
+
+
+def _find_folder(
+    checkpoint: str | os.PathLike | None, config: str | os.PathLike | Sequence[str | os.PathLike] | None
+) -> Path:
+    if not config:
+        return store.find_checkpoint(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint)
+    if checkpoint is not None:
+        raise ConfigError("give either a checkpoint or a config, not both: a checkpoint carries its own")
+    files = [config] if isinstance(config, (str, os.PathLike)) else list(config)
+    run_dir = store.run_folder(load_config(files))
+    newest = store.latest_checkpoint(run_dir)
+    if newest is None:
+        names = " ".join(f"--config {os.fspath(file)}" for file in files)
+        raise CheckpointError(
+            f"{run_dir}: the run of {', '.join(map(os.fspath, files))} has no checkpoint yet; train it with "
+            f"`lumi train {names}`, or name a checkpoint"
+        )
+    return newest
+
+
+def _unknown_class(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    meant = f" (did you mean `{near[0]}`?)" if near else ""
+    return f"the checkpoint knows no class `{name}`{meant}; it knows: {', '.join(known)}"
+
+
+def _read_nonempty(source: Any) -> np.ndarray:
+    pixels = read_image(source)
+    if 0 in pixels.shape:
+        raise ImageError(f"an image must have at least one pixel; got shape {pixels.shape}")
+    return pixels

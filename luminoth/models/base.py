@@ -1,0 +1,81 @@
+"""The contract of a detector, and stable names for its weights."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import keras
+import tensorflow as tf
+
+from luminoth.errors import ModelError
+from luminoth.types import Batch, DetectorOutput
+
+
+class DetectionModel(keras.Model):
+    """A detector: pictures in, boxes out; or a batch in, losses out.
+
+    The training loop, the evaluator and the predictor know nothing more of a model. All variables exist as
+    soon as it is constructed. Pixels come in as RGB, 0 to 255; the model normalises them itself, because how
+    they must be normalised belongs to the weights.
+
+    Attributes:
+        num_classes: C, without the background.
+    """
+
+    num_classes: int
+
+    @abstractmethod
+    def compute_losses(self, batch: Batch, *, training: bool, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The losses of a batch, each a weighted float32 scalar; their sum is what training minimises.
+
+        (Not named `losses`: that is a property of every Keras model, which holds the regularisers' terms.)
+
+        Args:
+            batch: see `luminoth.types.Batch`.
+            training: whether batch norm and dropout behave as in training.
+            seed: [2] int32, for the random choice of samples; the same seed chooses the same.
+        """
+
+    @abstractmethod
+    def detect(
+        self, images: tf.Tensor, image_sizes: tf.Tensor, *, min_score: tf.Tensor | float | None = None
+    ) -> DetectorOutput:
+        """Finds the objects in a batch of pictures.
+
+        Args:
+            images: [B, H, W, 3] float32, RGB, 0 to 255, zeros below and to the right of each picture.
+            image_sizes: [B, 2], (height, width) of each picture within its padding.
+            min_score: lowest score reported, 0 to 1; None: as the model was configured.
+
+        Returns:
+            Boxes in pixels of `images`, inside their picture, by descending score.
+        """
+
+    def regularization_loss(self) -> tf.Tensor:
+        """The sum of the weight decay terms of all trainable kernels, a float32 scalar."""
+        return tf.add_n(self.losses) if self.losses else tf.constant(0.0)
+
+
+def named_weights(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
+    """Every variable of a model under a stable name, such as `backbone/block1/unit1/conv1/kernel`.
+
+    The name is the path of layer names from `layer` (not included) down to the variable. Checkpoints,
+    converters and freezing rules use these names. Random generators' states are left out: no layer here has any.
+
+    Raises:
+        ModelError: two variables would have the same name.
+    """
+    found: dict[str, keras.Variable] = {}
+    _collect(layer, "", found)
+    return found
+
+
+def _collect(layer: keras.layers.Layer, prefix: str, found: dict[str, keras.Variable]) -> None:
+    # `_trainable_variables` and friends hold a layer's own variables only, `variables` those of sublayers as well.
+    for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
+        name = prefix + variable.name
+        if name in found:
+            raise ModelError(f"two weights of the model are named {name}; give their layers different names")
+        found[name] = variable
+    for sublayer in layer._flatten_layers(include_self=False, recursive=False):
+        _collect(sublayer, f"{prefix}{sublayer.name}/", found)

@@ -1,0 +1,70 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from luminoth.boxes.nms import class_nms, gather_kept, nms
+from tests.boxes import numpy_boxes
+from tests.boxes.strategies import box_arrays
+
+
+def kept_list(kept, picture=0):
+    return [int(i) for i, ok in zip(kept.indices[picture], kept.is_valid[picture], strict=True) if ok]
+
+
+def test_by_hand():
+    boxes = np.array([[[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30], [0, 0, 10, 4]]], np.float32)
+    scores = np.array([[0.5, 0.9, 0.1, 0.3]], np.float32)
+    everything = np.ones((1, 4), bool)
+    kept = nms(boxes, scores, everything, max_outputs=5, iou_threshold=0.5)
+    assert kept_list(kept) == [1, 3, 2]  # 0 overlaps 1 by 0.9; 3 overlaps 1 by 0.44
+    assert kept.is_valid.numpy().tolist() == [[True, True, True, False, False]]
+    assert kept_list(nms(boxes, scores, everything, max_outputs=2, iou_threshold=0.5)) == [1, 3]
+
+
+def test_invalid_boxes_neither_stay_nor_suppress():
+    boxes = np.array([[[0, 0, 10, 10], [0, 0, 10, 10]]], np.float32)
+    kept = nms(boxes, np.array([[0.9, 0.1]], np.float32), np.array([[False, True]]), max_outputs=2, iou_threshold=0.5)
+    assert kept_list(kept) == [1]
+
+
+def test_logits_may_be_negative():
+    boxes = np.array([[[0, 0, 10, 10], [20, 0, 30, 10]]], np.float32)
+    kept = nms(boxes, np.array([[-80.0, -90.0]], np.float32), np.ones((1, 2), bool), max_outputs=2, iou_threshold=0.5)
+    assert kept_list(kept) == [0, 1]
+
+
+@given(box_arrays(min_count=1, max_count=15), st.integers(0, 99), st.sampled_from([0.3, 0.5, 0.7]))
+def test_equals_numpy(boxes, seed, threshold):
+    scores = np.random.default_rng(seed).permutation(len(boxes)).astype(np.float32)
+    kept = nms(boxes[None], scores[None], np.ones((1, len(boxes)), bool), max_outputs=8, iou_threshold=threshold)
+    assert kept_list(kept) == numpy_boxes.nms(boxes, scores, threshold, 8)
+
+
+@given(box_arrays(min_count=4, max_count=4), box_arrays(min_count=4, max_count=4))
+def test_a_batch_equals_its_pictures(first, second):
+    scores = np.array([[4, 3, 2, 1], [1, 2, 3, 4]], np.float32)
+    valid = np.ones((2, 4), bool)
+    both = nms(np.stack([first, second]), scores, valid, max_outputs=4, iou_threshold=0.4)
+    for picture, boxes in enumerate((first, second)):
+        single = nms(boxes[None], scores[picture][None], valid[:1], max_outputs=4, iou_threshold=0.4)
+        assert kept_list(both, picture) == kept_list(single)
+
+
+@given(box_arrays(min_count=1, max_count=15), st.integers(0, 99))
+def test_classes_do_not_suppress_each_other(boxes, seed):
+    rng = np.random.default_rng(seed)
+    scores = rng.permutation(len(boxes)).astype(np.float32)
+    class_ids = rng.integers(0, 3, len(boxes)).astype(np.int32)
+    valid = np.ones((1, len(boxes)), bool)
+    kept = class_nms(boxes[None], scores[None], class_ids[None], valid, max_outputs=15, iou_threshold=0.5)
+    expected = []
+    for class_id in range(3):
+        members = np.flatnonzero(class_ids == class_id)
+        expected += [int(members[i]) for i in numpy_boxes.nms(boxes[members], scores[members], 0.5, 15)]
+    assert kept_list(kept) == sorted(expected, key=lambda i: -scores[i])
+
+
+def test_gather_kept_zeroes_the_padding():
+    boxes = np.array([[[5, 5, 10, 10]]], np.float32)
+    kept = nms(boxes, np.array([[0.9]], np.float32), np.ones((1, 1), bool), max_outputs=3, iou_threshold=0.5)
+    assert gather_kept(boxes, kept).numpy().tolist() == [[[5, 5, 10, 10], [0] * 4, [0] * 4]]
