@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,9 @@ from luminoth.errors import ImageError
 
 IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 MAX_PIXELS = 500_000_000
+
+# What Pillow's decoders raise on damaged files, each in its own way.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupError, TypeError, struct.error)
 
 _EXIF_ORIENTATION = 0x0112
 _DIRECT_MODES = {"JPEG": {"L", "RGB"}, "PNG": {"L", "RGB", "P", "1"}}
@@ -58,7 +62,9 @@ def read_image(source: str | os.PathLike | bytes | IO[bytes] | Image.Image | np.
         return _to_rgb(ImageOps.exif_transpose(image))
     except ImageError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on damage
+    except Image.DecompressionBombError as error:  # Pillow's own limit, for TIFF, is below ours
+        raise ImageError(f"{name}: the picture has more pixels than can be decoded ({error}); shrink it") from error
+    except _DAMAGE as error:
         raise ImageError(f"{name}: the picture is damaged or cut off ({error})") from error
 
 
@@ -111,7 +117,11 @@ def _open(source: Any, name: str) -> Image.Image:
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture that can be read (no decoder knows its bytes)") from error
     except OSError as error:
-        raise ImageError(f"{name}: cannot be read ({error.strerror or error})") from error
+        if error.errno is not None:  # the system's, about the file
+            raise ImageError(f"{name}: cannot be read ({error.strerror})") from error
+        raise ImageError(f"{name}: the picture is damaged or cut off ({error})") from error
+    except _DAMAGE as error:
+        raise ImageError(f"{name}: the picture is damaged or cut off ({error})") from error
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(
             f"{name}: {image.width} x {image.height} pixels is more than the accepted {MAX_PIXELS:,}; shrink it"

@@ -1,5 +1,6 @@
 """The loader of pictures: every kind of file that users have, and what TensorFlow's decoders make of it."""
 
+import contextlib
 import io
 import random
 
@@ -194,8 +195,8 @@ def test_arrays():
     [
         (b"", "the file is empty"),
         (b"Dear Sir or Madam,\n" * 20, "not a picture"),
-        (encode_jpeg(PIXELS)[:200], "damaged|not a picture"),
-        (encode_png(PIXELS)[:100], "damaged|not a picture"),
+        (encode_jpeg(PIXELS)[:200], "damaged"),
+        (encode_png(PIXELS)[:70], "damaged"),
         (encode_jpeg(PIXELS)[:3], "not a picture"),
     ],
     ids=["empty", "text", "cut JPEG", "cut PNG", "three bytes"],
@@ -229,16 +230,22 @@ def test_damage_gives_pixels_or_an_image_error_and_nothing_else(make):
             broken[rng.randrange(len(broken))] = rng.randrange(256)
         broken = bytes(broken[: rng.randint(1, len(broken))])
         for read in (read_image, inspect_image):
-            try:
+            with contextlib.suppress(ImageError):
                 read(broken)
-            except ImageError:
-                pass
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch):
     monkeypatch.setattr("luminoth.image.MAX_PIXELS", HEIGHT * WIDTH - 1)
     with pytest.raises(ImageError, match=f"image: {WIDTH} x {HEIGHT} pixels is more than the accepted 863"):
         read_image(encode(RGB))
+
+
+def test_pillows_own_limit_is_an_image_error_too(monkeypatch):
+    encoded = encode(RGB, "TIFF", compression="tiff_lzw")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HEIGHT * WIDTH // 3)
+    with pytest.raises(ImageError, match="more pixels than can be decoded"):
+        read_image(encoded)
+    assert read_image(encode(RGB)).shape == (HEIGHT, WIDTH, 3)  # within MAX_PIXELS, which is ours
 
 
 def test_encoders_round_trip():
@@ -278,7 +285,7 @@ def test_what_needs_no_reencoding_is_decoded_alike_by_tensorflow(kind):
     expected = read_image(encoded)
     if inspect_image(encoded).needs_reencoding is None:
         np.testing.assert_array_equal(decode_as_the_pipeline_does(encoded), expected)
-    else:  # and what is said to need it does
+    elif kind != "CMYK JPEG":  # what is said to need it does (TensorFlow reads Adobe's CMYK; other tools may not)
         try:
             decoded = decode_as_the_pipeline_does(encoded)
         except tf.errors.InvalidArgumentError:

@@ -123,11 +123,14 @@ def prune_checkpoints(run_dir: Path, keep: int) -> list[Path]:
 
     Only for the process that writes to this run. Returns the checkpoints removed.
     """
-    removed = [folder for _, folder in list_checkpoints(run_dir)[: -max(keep, 1)]]
-    for folder in removed:  # renamed first: a removal cut short leaves no half checkpoint under a good name
-        folder.rename(folder.with_name(f".{folder.name}.removed"))
     for leftover in Path(run_dir).glob(f"{_UNFINISHED_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    removed = [folder for _, folder in list_checkpoints(run_dir)[: -max(keep, 1)]]
+    for folder in removed:
+        # Renamed first: a removal cut short leaves no half checkpoint under a good name.
+        hidden = folder.with_name(f".{folder.name}.removed")
+        folder.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
     return removed
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from luminoth.cli.dataset_toytown import toytown
 from luminoth.cli.terminal import Progress, progress, say
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class _ReaderType(click.ParamType):
 
     name = "type"
 
-    def get_metavar(self, *_) -> str:
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         from luminoth.data.readers import READERS
 
         return f"[{'|'.join(READERS)}]"
@@ -53,6 +54,9 @@ class _CommaList(click.ParamType):
 @click.group()
 def dataset() -> None:
     """Make, convert and merge data sets."""
+
+
+dataset.add_command(toytown)
 
 
 @dataset.command()

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from luminoth.cli.terminal import progress, say
-from luminoth.errors import LuminothError, OutputError
+from luminoth.cli.terminal import Progress, progress, say
+from luminoth.errors import ImageError, OutputError
 
 if TYPE_CHECKING:
     from luminoth.inference.detector import Detector
     from luminoth.inference.results import ResultFile, ResultStream
     from luminoth.inference.sources import MediaFile, OutputNames
+    from luminoth.inference.video import Frame, VideoReader
     from luminoth.types import Detections
 
 T = TypeVar("T")
@@ -150,7 +151,9 @@ class _Run:
 
     Attributes:
         names: gives the drawn pictures and videos their paths; None: nothing is drawn.
-        done: files finished. failed: files that could not be read, or not to their end.
+        done: files finished.
+        failed: files that could not be read, or not to their end.
+        frames: done of the present video.
     """
 
     detector: Detector
@@ -160,6 +163,7 @@ class _Run:
     max_detections: int
     done: int = field(default=0, init=False)
     failed: int = field(default=0, init=False)
+    frames: int = field(default=0, init=False)
 
     def predict(self, files: list[MediaFile]) -> None:
         for kind, run in groupby(files, key=lambda file: file.kind):
@@ -175,10 +179,10 @@ class _Run:
         label = f"Predicting {files[0].path.name}" if len(files) == 1 else f"Predicting {len(files)} images"
         with progress(label, len(files), "images") as bar, InBackground(_BATCH_SIZE) as background:
             for group in _in_groups(read_ahead(_decoded(files), _BATCH_SIZE)):
-                for error in (outcome for _, outcome in group if isinstance(outcome, LuminothError)):
+                for error in (outcome for _, outcome in group if isinstance(outcome, ImageError)):
                     bar.say(f"Error: {error}")
                     self.failed += 1
-                pictures = [(file, pixels) for file, pixels in group if not isinstance(pixels, LuminothError)]
+                pictures = [(file, pixels) for file, pixels in group if not isinstance(pixels, ImageError)]
                 found = self._detect([pixels for _, pixels in pictures])
                 for (file, pixels), detections in zip(pictures, found, strict=True):
                     self.results.write({"file": os.fspath(file.path), "objects": detections.to_dicts()})
@@ -191,25 +195,19 @@ class _Run:
         from luminoth.inference.video import VideoReader
 
         label = f"Predicting {file.path.name}"
+        started, self.frames = time.monotonic(), 0
         try:
             with VideoReader(file.path) as reader, progress(label, reader.frame_count, "frames") as bar:
-                started, frames = time.monotonic(), 0
-                try:
-                    for count in self._predict_frames(file, reader):
-                        frames += count
-                        bar.advance(count)
-                finally:
-                    if frames:
-                        bar.say(f"fps: {frames / max(time.monotonic() - started, 1e-9):.1f}")
+                self._predict_frames(file, reader, bar)
             self.done += 1
-        except OutputError:
-            raise
-        except LuminothError as error:
+        except ImageError as error:
             say(f"Error: {error}")
             self.failed += 1
+        finally:
+            if self.frames:
+                say(f"fps: {self.frames / max(time.monotonic() - started, 1e-9):.1f}")
 
-    def _predict_frames(self, file: MediaFile, reader: Any) -> Iterator[int]:
-        """Yields the number of frames done, group by group."""
+    def _predict_frames(self, file: MediaFile, reader: VideoReader, bar: Progress) -> None:
         from luminoth.inference.background import InBackground, read_ahead
         from luminoth.inference.draw import draw_objects
         from luminoth.inference.video import VideoWriter
@@ -217,21 +215,26 @@ class _Run:
         with ExitStack() as stack:
             video = None
             if self.names is not None:
-                video = stack.enter_context(VideoWriter(self.names.path_for(file, ".mp4"), reader.rate))
+                path = self.names.path_for(file, ".mp4")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                video = stack.enter_context(VideoWriter(path, reader.rate))
             background = stack.enter_context(InBackground(2 * _BATCH_SIZE))  # left before the video is finished
 
-            def write_drawn(frame: Any, detections: Detections) -> None:
+            def write_drawn(frame: Frame, detections: Detections) -> None:
                 draw_objects(frame.pixels, detections)
                 video.write(frame.pixels, frame.time)
 
-            for group in _in_groups(read_ahead(reader, 2 * _BATCH_SIZE)):
+            # Closed before the reader is: a thread is reading.
+            frames = stack.enter_context(closing(read_ahead(reader, 2 * _BATCH_SIZE)))
+            for group in _in_groups(frames):
                 found = self._detect([frame.pixels for frame in group])
                 for frame, detections in zip(group, found, strict=True):
                     place = {"file": os.fspath(file.path), "frame": frame.index, "time": frame.time}
                     self.results.write({**place, "objects": detections.to_dicts()})
                     if video is not None:
                         background(write_drawn, frame, detections)
-                yield len(group)
+                self.frames += len(group)
+                bar.advance(len(group))
 
     def _detect(self, pictures: list[Any]) -> list[Detections]:
         return [
@@ -251,7 +254,7 @@ def _decoded(files: Iterable[MediaFile]) -> Iterator[tuple[MediaFile, Any]]:
     for file in files:
         try:
             yield file, read_image(file.path)
-        except LuminothError as error:
+        except ImageError as error:
             yield file, error
 
 
@@ -265,7 +268,7 @@ def _in_groups(items: Iterable[T]) -> Iterator[list[T]]:
             if len(group) == _BATCH_SIZE:
                 yield group
                 group = []
-    except LuminothError as error:
+    except ImageError as error:
         failure = error
     if group:
         yield group

@@ -90,7 +90,7 @@ class _Report:
             case events.StepDone():
                 self._step(event)
             case events.Interrupted():
-                self._say(f"Interrupted at step {event.step}: saving")
+                self._say(f"Interrupted at step {event.step}: stopping")
             case events.CheckpointSaved():
                 self._say(f"Saved {event.folder}")
 
@@ -140,10 +140,10 @@ class _Report:
 
     def _step(self, event: StepDone) -> None:
         if self._bar is not None:
-            self._bar.advance(event.step - self._done, _losses(event))
+            self._bar.advance(event.step - self._done, _progress(event, with_time=False))
         elif self._line_is_due(event):
             self._last_line = time.monotonic()
-            say(f"Step {event.step}/{event.total_steps}: {_losses(event)}{_time_left(event)}")
+            say(f"Step {event.step}/{event.total_steps}: {_progress(event, with_time=True)}")
         self._done = event.step
 
     def _line_is_due(self, event: StepDone) -> bool:
@@ -159,14 +159,14 @@ class _Report:
             say(message)
 
 
-def _losses(event: StepDone) -> str:
-    """As in `loss 1.234 (rpn_cls 0.510, rpn_reg 0.102, ...), 2.31 images/s`."""
+def _progress(event: StepDone, with_time: bool) -> str:
+    """As in `loss 1.234, 2.31 images/s, 0:12:34 left (rpn_cls 0.510, rpn_reg 0.102, ...)`."""
     totals = ("total_loss", "no_reg_loss", "regularization_loss")
     parts = ", ".join(
         f"{name.removesuffix('_loss')} {value:.3f}" for name, value in event.losses.items() if name not in totals
     )
     speed = f", {event.images_per_second:.2f} images/s" if event.images_per_second else ""
-    return f"loss {event.losses['total_loss']:.3f} ({parts}){speed}"
+    return f"loss {event.losses['total_loss']:.3f}{speed}{_time_left(event) if with_time else ''} ({parts})"
 
 
 def _time_left(event: StepDone) -> str:

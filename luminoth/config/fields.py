@@ -49,7 +49,8 @@ def _text_from_whole_number(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _tuple_from_list(value: Any) -> Any:
+def tuple_from_list(value: Any) -> Any:
+    """YAML has lists only; a tuple of the schema is written as one."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -64,9 +65,9 @@ NonNegativeNumber = Annotated[float, Field(ge=0), Accepts("a number of at least 
 Fraction = Annotated[float, Field(ge=0, le=1), Accepts("a number from 0 to 1")]
 PositiveFraction = Annotated[float, Field(gt=0, le=1), Accepts("a number above 0, at most 1")]
 # A list in the file is a tuple in the configuration, which is frozen.
-List = Annotated[tuple[T, ...], BeforeValidator(_tuple_from_list)]
-NonEmptyList = Annotated[tuple[T, ...], BeforeValidator(_tuple_from_list), Field(min_length=1)]
-Pair = Annotated[tuple[T, T], BeforeValidator(_tuple_from_list)]
+List = Annotated[tuple[T, ...], BeforeValidator(tuple_from_list)]
+NonEmptyList = Annotated[tuple[T, ...], BeforeValidator(tuple_from_list), Field(min_length=1)]
+Pair = Annotated[tuple[T, T], BeforeValidator(tuple_from_list)]
 
 
 def choose_by(name: str, default: str) -> Discriminator:

@@ -32,14 +32,15 @@ def merge(base: dict[str, Any], new: dict[str, Any], whole: Container[str] = (),
 
 
 def _replaces(mapping: dict[str, Any], whole: Container[str], path: str) -> bool:
-    said = mapping.get(REPLACE)
-    said = getattr(said, "value", said)
-    if said is None:
+    stated = mapping.get(REPLACE)
+    says = getattr(stated, "value", stated)
+    if says is None:
         return path in whole
-    if not isinstance(said, bool):
-        where = f"{path}.{REPLACE}" if path else REPLACE
-        raise ConfigError(f"{where}: found {said!r}; accepted: true or false")
-    return said
+    if not isinstance(says, bool):
+        place = f"{stated.source}: " if hasattr(stated, "source") else ""
+        name = f"{path}.{REPLACE}" if path else REPLACE
+        raise ConfigError(f"{place}{name} is {says}; accepted: true or false")
+    return says
 
 
 def nest(path: str, value: Any) -> dict[str, Any]:

@@ -42,6 +42,8 @@ def _parse(override: str) -> tuple[str, Any]:
         raise ConfigError(f"{OVERRIDE} {override}: has no value; accepted: {OVERRIDE} section.key=value")
     if not all(path.split(".")):
         raise ConfigError(f"{OVERRIDE} {override}: {path!r} is no key; accepted: {OVERRIDE} section.key=value")
+    if text.strip().lower() == "none":  # Luminoth's word for null on the command line
+        return path, None
     return path, read_value(text, f"{OVERRIDE} {path}")
 
 

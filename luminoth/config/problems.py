@@ -39,34 +39,49 @@ def describe_problems(error: ValidationError, tree: dict[str, Any], schema: type
         complaints = [
             complaint for complaint in complaints if complaint["loc"][0] != "model" or complaint["type"] == "not_yet"
         ]
+    # What is wrong with a key that only follows another is said of that one.
+    complaints = [
+        complaint for complaint in complaints if not getattr(_found(tree, complaint["loc"]), "follows", False)
+    ]
     placed = [_describe(complaint, tree, schema) for complaint in complaints]
     placed.sort(key=lambda item: item[0])
     return list(dict.fromkeys(line for _, line in placed))
 
 
 def _describe(complaint: dict[str, Any], tree: dict[str, Any], schema: type[Section]) -> tuple[tuple, str]:
+    """Where a complaint belongs, for the order of lines, and its line."""
     location, kind = tuple(complaint["loc"]), complaint["type"]
+    annotation, reached = _walk(location, schema)
+    keys = _names(reached)
     if kind == "extra_forbidden":
-        keys, sentence = _names(location), _unknown_key(location, schema)
-    elif kind == "union_tag_invalid":
-        section_path = ".".join(map(str, _names(location)))
-        keys = (*_names(location), WHOLE_SECTIONS[section_path])
-        known = ", ".join(tag.strip("<>") for tag in _tags(_walk(location, schema)[0]))
-        sentence = f"{_dotted(keys)} is {_show(_found(tree, keys))}; accepted: one of {known}"
+        keys = _names(location)
+        sentence = _unknown_key(location, schema)
+    elif kind == "union_tag_invalid" or (kind == "literal_error" and _names_a_kind(keys)):
+        keys, sentence = _unknown_kind(location, tree, schema)
+    elif kind in _OWN_WORDS:
+        sentence = f"{_dotted(keys)} {complaint['msg']}"
+    elif kind == "missing" and reached == location:
+        sentence = f"{_dotted(keys)} is missing; accepted: {accepted(annotation)}"
     else:
-        annotation, reached = _walk(location, schema)
-        keys = _names(reached)
-        if kind in _OWN_WORDS:
-            sentence = f"{_dotted(keys)} {complaint['msg']}"
-        elif kind == "missing":
-            sentence = f"{_dotted(keys)} is missing; accepted: {accepted(annotation)}"
-        else:
-            sentence = f"{_dotted(keys)} is {_show(_found(tree, keys))}; accepted: {accepted(annotation)}"
+        sentence = f"{_dotted(keys)} is {_show(_found(tree, keys))}; accepted: {accepted(annotation)}"
     stated = _who_stated(tree, keys)
     if stated is None:
         return ("", 0), sentence
     line = f":{stated.line}" if stated.line is not None else ""
     return (stated.source, stated.line or 0), f"{stated.source}{line}: {sentence}"
+
+
+def _names_a_kind(keys: tuple) -> bool:
+    return WHOLE_SECTIONS.get(_dotted(keys[:-1])) == keys[-1]
+
+
+def _unknown_kind(location: tuple, tree: dict[str, Any], schema: type[Section]) -> tuple[tuple, str]:
+    """For a section with kinds: the keys that lead to the kind, and which kinds there are."""
+    at_union = next((count for count, item in enumerate(location) if _is_tag(item)), len(location))
+    section_keys = _names(location[:at_union])
+    keys = (*section_keys, WHOLE_SECTIONS[_dotted(section_keys)])
+    kinds = ", ".join(tag.strip("<>") for tag in _tags(_walk(location[:at_union], schema)[0]))
+    return keys, f"{_dotted(keys)} is {_show(_found(tree, keys))}; accepted: one of {kinds}"
 
 
 def _unknown_key(location: tuple, schema: type[Section]) -> str:
@@ -83,15 +98,23 @@ def _unknown_key(location: tuple, schema: type[Section]) -> str:
     if kind_key is not None:
         kind = section.model_fields[kind_key].default
         return f"{path} is not a key of {kind_key} {kind}; accepted: {', '.join(section.model_fields)}"
-    near = difflib.get_close_matches(name, section.model_fields, n=1, cutoff=0.6)
-    if near:
-        return f"{path} is not a known key; did you mean {_dotted((*names[:-1], near[0]))}?"
-    everywhere = known_keys(schema)
-    same_name = [known for known in everywhere if known.rpartition(".")[2] == name]
-    nearest = same_name[:1] or difflib.get_close_matches(path, everywhere, n=1, cutoff=0.6)
+    siblings = {known: _dotted((*names[:-1], known)) for known in section.model_fields}
+    nearest = _nearest(name, siblings, known_keys(schema), path)
     if nearest:
-        return f"{path} is not a known key; did you mean {nearest[0]}?"
-    return f"{path} is not a known key; known here: {', '.join(section.model_fields)}"
+        return f"{path} is not a known key; did you mean {nearest}?"
+    return f"{path} is not a known key; accepted: {', '.join(siblings)}"
+
+
+def _nearest(name: str, siblings: dict[str, str], everywhere: list[str], path: str) -> str | None:
+    """The known key that was most likely meant: a slip, a key in the wrong section, or something like it."""
+    for cutoff in (0.8, 0.55):
+        near = difflib.get_close_matches(name, siblings, n=1, cutoff=cutoff)
+        if near:
+            return siblings[near[0]]
+        same_name = [known for known in everywhere if known.rpartition(".")[2] == name]
+        if same_name:
+            return same_name[0]
+    return next(iter(difflib.get_close_matches(path, everywhere, n=1, cutoff=0.6)), None)
 
 
 def known_keys(schema: type[Section], path: str = "") -> list[str]:
@@ -124,7 +147,7 @@ def _walk(location: tuple, schema: type[Section]) -> tuple[Any, tuple]:
 
 def _step(annotation: Any, item: Any) -> Any:
     """The annotation one key, index or tag further, or None."""
-    if isinstance(item, str) and item.startswith(TAG_START):
+    if _is_tag(item):
         return _tags(annotation).get(item)
     plain = _without_wrapping(annotation)
     if isinstance(item, int):
@@ -157,8 +180,12 @@ def _tags(annotation: Any) -> dict[str, Any]:
     }
 
 
+def _is_tag(item: Any) -> bool:
+    return isinstance(item, str) and item.startswith(TAG_START)
+
+
 def _names(location: tuple) -> tuple:
-    return tuple(item for item in location if not (isinstance(item, str) and item.startswith(TAG_START)))
+    return tuple(item for item in location if not _is_tag(item))
 
 
 def _dotted(names: tuple) -> str:
@@ -178,14 +205,19 @@ def _found(tree: Any, names: tuple) -> Any:
     return tree
 
 
-def _who_stated(tree: Any, names: tuple) -> Stated | None:
-    """The statement at a location, else the first one of the nearest section above it."""
+def _who_stated(tree: dict[str, Any], names: tuple) -> Stated | None:
+    """The statement at a location, else the first one of the nearest section around it that states anything."""
+    around: list[Any] = [tree]
     for name in names:
-        if isinstance(tree, Stated) or not isinstance(tree, dict) or name not in tree:
+        if not isinstance(around[-1], dict) or name not in around[-1]:
             break
-        tree = tree[name]
-    while isinstance(tree, dict):
-        tree = next(iter(tree.values()), None)
+        around.append(around[-1][name])
+    return next((stated for part in reversed(around) if (stated := _first_statement(part)) is not None), None)
+
+
+def _first_statement(tree: Any) -> Stated | None:
+    if isinstance(tree, dict):
+        return next((found for part in tree.values() if (found := _first_statement(part)) is not None), None)
     return tree
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from luminoth.config.merge import leaves, merge, nest, part_at
-from luminoth.config.yaml_text import Stated
+from luminoth.config.yaml_text import DEFAULT, Stated
 
 # Sections whose keys depend on their kind: a later file's replaces an earlier one's as a whole.
 # Each with the key that names the kind.
@@ -49,8 +49,9 @@ def add_followers(tree: dict) -> dict:
         if leader not in stated or follower in stated or not _can_hold(tree, follower):
             continue
         leading = stated[leader]
-        followed = Stated(leading.value if value is _SAME_VALUE else value, leading.source, leading.line)
-        tree = merge(tree, nest(follower, followed))
+        if value is _SAME_VALUE:
+            value = leading.value
+        tree = merge(tree, nest(follower, Stated(value, leading.source, leading.line, follows=True)))
     return tree
 
 
@@ -66,7 +67,7 @@ def rename(tree: dict) -> dict:
     """The tree with the old names of `RENAMED` brought to the new ones, where the new one is not stated."""
     for old, new in RENAMED.items():
         stated = leaves(tree)
-        if old in stated and new not in stated:
+        if old in stated and (new not in stated or stated[new].source == DEFAULT):
             tree = merge(_without(tree, old.split(".")), nest(new, stated[old]))
     return tree
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import BeforeValidator, Field, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from luminoth.config.fields import (
@@ -17,9 +17,14 @@ from luminoth.config.fields import (
     Text,
     key,
     section,
+    tuple_from_list,
 )
 
-PixelValue = Annotated[float, Field(ge=0, le=255), Accepts("a number from 0 to 255")]
+PixelValue = Annotated[float, Field(ge=0, le=255)]
+Colour = Annotated[
+    PixelValue | Annotated[tuple[PixelValue, PixelValue, PixelValue], BeforeValidator(tuple_from_list)],
+    Accepts("a number from 0 to 255 or a list of three (red, green, blue)"),
+]
 HueDelta = Annotated[float, Field(ge=0, le=0.5), Accepts("a number from 0 to 0.5")]
 EnlargingRatio = Annotated[float, Field(ge=1), Accepts("a number of at least 1")]
 
@@ -65,10 +70,10 @@ class Flip(Section):
 
 
 class Resize(Section):
-    """Resizes by the rule of `image_preprocessing`, with sizes of its own."""
+    """Stretches height and width, each to a size of its own drawn between the two."""
 
-    min_size: PositiveInt | None = key(None, "Pixels of the shorter side; empty: as it is.")
-    max_size: PositiveInt | None = key(None, "Most pixels of the longer side; empty: no limit.")
+    min_size: PositiveInt = key(600, "Least height and width, in pixels.")
+    max_size: PositiveInt = key(980, "Largest height and width, in pixels.")
     prob: Fraction = key(0.5, "Probability that a picture is treated.")
 
     @model_validator(mode="after")
@@ -78,7 +83,7 @@ class Resize(Section):
 
 
 class Patch(Section):
-    """Cuts out a random part that holds at least one object."""
+    """Cuts out a random part, if the centre of an object stays in it."""
 
     min_height: PositiveInt = key(600, "Least height of the part, in pixels.")
     min_width: PositiveInt = key(600, "Least width of the part, in pixels.")
@@ -100,8 +105,8 @@ class Hue(Section):
 class Saturation(Section):
     """Multiplies the saturation by one random factor."""
 
-    lower: NonNegativeNumber = key(0.5, "Least factor.")
-    upper: NonNegativeNumber = key(1.5, "Largest factor.")
+    lower: NonNegativeNumber = key(0.8, "Least factor.")
+    upper: NonNegativeNumber = key(1.2, "Largest factor.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -112,8 +117,8 @@ class Saturation(Section):
 class Contrast(Section):
     """Multiplies the distance to the mean by one random factor."""
 
-    lower: NonNegativeNumber = key(0.4, "Least factor.")
-    upper: NonNegativeNumber = key(0.8, "Largest factor.")
+    lower: NonNegativeNumber = key(0.8, "Least factor.")
+    upper: NonNegativeNumber = key(1.2, "Largest factor.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -134,7 +139,7 @@ class Distortion(Section):
 class Expand(Section):
     """Lays the picture somewhere on a larger canvas, so that objects become smaller."""
 
-    fill: PixelValue = key(0.0, "Grey value of the canvas.")
+    fill: Colour = key(0.0, "Colour of the canvas.")
     min_ratio: EnlargingRatio = key(1.0, "Least size of the canvas, in pictures.")
     max_ratio: EnlargingRatio = key(4.0, "Largest size of the canvas, in pictures.")
     prob: Fraction = key(0.5, "Probability that a picture is treated.")

@@ -170,7 +170,7 @@ ClipByNorm = Annotated[
 class TrainConfig(Section):
     """How to train: how long, how fast, what to keep and what to show."""
 
-    debug: bool = key(False, "Log more, and show tracebacks.")
+    debug: bool = key(False, "Log more.")
     seed: Seed | None = key(None, "Seed of everything random; empty: another run differs.")
     batch_size: PositiveInt = key(1, "Images in a step, over all devices.")
     job_dir: Text = key("jobs/", "Folder that holds the runs.")

@@ -15,6 +15,7 @@ import yaml
 
 from luminoth.errors import ConfigError
 
+_MAP_TAG = "tag:yaml.org,2002:map"
 _INT_TAG, _FLOAT_TAG = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 _INT = re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$")
 _FLOAT = re.compile(
@@ -22,6 +23,7 @@ _FLOAT = re.compile(
     r"|[-+]?[0-9]+[eE][-+]?[0-9]+"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 )
+_UNICODE_BREAKS = frozenset("\x85\u2028\u2029\ufeff")
 _ONE_LINE = 10**9
 _DIGITS = "-+0123456789"
 
@@ -32,11 +34,15 @@ DEFAULT, OVERRIDE = "default", "-o"
 
 @dataclass(frozen=True)
 class Stated:
-    """A value and who stated it: a file (with the line), `OVERRIDE` or `DEFAULT`."""
+    """A value and who stated it: a file (with the line), `OVERRIDE` or `DEFAULT`.
+
+    `follows` is true of the value of a key that only follows another, stated one (see `rules.FOLLOWERS`).
+    """
 
     value: Any
     source: str
     line: int | None = None
+    follows: bool = False
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,6 +66,11 @@ class _ValueDumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_text(self, data: str) -> yaml.Node:
+        # PyYAML writes Unicode's line breaks bare, and reads them as spaces; between double quotes they are escaped.
+        style = '"' if _UNICODE_BREAKS.intersection(data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
 
 class _FileDumper(_ValueDumper):
     """Lists of plain values stand on one line, as people write them; everything else on lines of its own."""
@@ -71,6 +82,7 @@ class _FileDumper(_ValueDumper):
 
 for _dumper in (_ValueDumper, _FileDumper):
     _dumper.add_implicit_resolver(_FLOAT_TAG, _FLOAT, _DIGITS + ".")
+    _dumper.add_representer(str, _ValueDumper.represent_text)
 _FileDumper.add_representer(list, _FileDumper.represent_list)
 
 
@@ -105,10 +117,7 @@ def read_value(text: str, source: str) -> Any:
     Raises:
         ConfigError: it is not YAML, or a mapping in it has a key twice.
     """
-    try:
-        return _plain(_compose(text, source))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: not YAML: {_describe(error)}") from error
+    return _plain(_compose(text, source, with_line=False))
 
 
 def read_yaml(text: str, source: str) -> dict[str, Any]:
@@ -117,10 +126,7 @@ def read_yaml(text: str, source: str) -> dict[str, Any]:
     Raises:
         ConfigError: the file is empty, is not YAML, is no mapping, or has a key twice; names file and line.
     """
-    try:
-        tree = _compose(text, source)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{_place(error, source)}: not YAML: {_describe(error)}") from error
+    tree = _compose(text, source)
     if isinstance(tree, Stated):
         if tree.value is None:
             raise ConfigError(f"{source}: is empty; accepted: a mapping with the sections train, dataset, model, eval")
@@ -129,27 +135,34 @@ def read_yaml(text: str, source: str) -> dict[str, Any]:
     return tree
 
 
-def _compose(text: str, source: str) -> Any:
+def _compose(text: str, source: str, with_line: bool = True) -> Any:
     """Nested dicts down to `Stated` values, or a single `Stated` when the text is no mapping."""
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        if node is None:
-            return Stated(None, source)
-        _refuse_duplicates(node, set())
-        return _tree(loader, node, source, ())
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return Stated(None, source)
+            _refuse_duplicates(node, set())
+            return _tree(loader, node, source, ())
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{source}:{mark.line + 1}" if mark is not None and with_line else source
+        raise ConfigError(f"{place}: {_describe(error)}") from error
     except RecursionError:
         raise ConfigError(f"{source}: is nested too deeply") from None
-    finally:
-        loader.dispose()
 
 
 def _tree(loader: _Loader, node: yaml.Node, source: str, above: tuple[yaml.Node, ...]) -> Any:
     line = node.start_mark.line + 1
     if not isinstance(node, yaml.MappingNode):
         return Stated(loader.construct_object(node, deep=True), source, line)
+    if node.tag != _MAP_TAG:
+        raise _refusal(node, f"the tag {node.tag} is not accepted")
     if node in above:
-        raise yaml.constructor.ConstructorError(None, None, "a mapping that contains itself", node.start_mark)
+        raise _refusal(node, "the mapping contains itself")
     loader.flatten_mapping(node)  # `<<: *anchor`
     return {
         _key(loader, key_node): _tree(loader, value_node, source, (*above, node)) for key_node, value_node in node.value
@@ -159,7 +172,7 @@ def _tree(loader: _Loader, node: yaml.Node, source: str, above: tuple[yaml.Node,
 def _key(loader: _Loader, node: yaml.Node) -> str:
     name = loader.construct_object(node, deep=True)
     if not isinstance(name, str):
-        raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is not text", node.start_mark)
+        raise _refusal(node, f"the key {name!r} is not text")
     return name
 
 
@@ -184,9 +197,7 @@ def _refuse_duplicates_here(node: yaml.MappingNode) -> None:
         if not isinstance(name, str):
             continue
         if name in lines:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {name} stands here and in line {lines[name]} already", key_node.start_mark
-            )
+            raise _refusal(key_node, f"the key {name} is stated twice, first in line {lines[name]}")
         lines[name] = key_node.start_mark.line + 1
 
 
@@ -197,12 +208,12 @@ def _plain(tree: Any) -> Any:
     return {name: _plain(value) for name, value in tree.items()}
 
 
-def _place(error: yaml.YAMLError, source: str) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return source if mark is None else f"{source}:{mark.line + 1}"
+def _refusal(node: yaml.Node, message: str) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, message, node.start_mark)
 
 
 def _describe(error: yaml.YAMLError) -> str:
-    """The parser's complaint on one line."""
-    parts = [getattr(error, "context", None), getattr(error, "problem", None)]
-    return ", ".join(part for part in parts if part) or " ".join(str(error).split())
+    """The complaint on one line."""
+    parts = [part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
+    words = ", ".join(parts) or " ".join(str(error).split())
+    return words if isinstance(error, yaml.constructor.ConstructorError) else f"not YAML: {words}"

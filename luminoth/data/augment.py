@@ -16,6 +16,7 @@ is what lets an interrupted training go on with exactly the pictures it would ha
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -278,8 +279,8 @@ def _check_entry(number: int, entry: Mapping[str, Any]) -> tuple[str, dict[str, 
     settings = _check_mapping(where, given, [*_settings_of(AUGMENTATIONS[name]), "prob"])
     prob = settings.pop("prob", DEFAULT_PROB)
     _require(_is_number(prob) and 0 <= prob <= 1, f"{where}.prob", prob, "a number from 0 to 1")
+    settings = {key: value for key, value in settings.items() if value is not None}  # empty: the default
     if name == "distortion":
-        settings = {key: values for key, values in settings.items() if values is not None}
         for key, values in settings.items():
             _check_mapping(f"{where}.{key}", values, list(_DISTORTION_DEFAULTS[key]))
             _check_values(f"{where}.{key}", _DISTORTION_DEFAULTS[key] | dict(values))
@@ -325,7 +326,7 @@ def _check_values(where: str, values: Mapping[str, Any]) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_colour(value: Any) -> bool:

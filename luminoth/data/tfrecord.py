@@ -222,6 +222,18 @@ def _ints(values) -> tf.train.Feature:
 
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
+_TEXTS = ("image/encoded", "image/source_id", "image/filename", "image_raw", "filename")
+_NUMBERS = ("image/height", "image/width")
+_NUMBERS_OF_OBJECTS = ("image/object/class/label", "image/object/is_crowd", "image/object/group_of")
+
+# Every name of both forms, all optional; see `parse_record`.
+_CONTEXT_FEATURES = {
+    **{name: tf.io.FixedLenFeature([], tf.string, "") for name in _TEXTS},
+    **{name: tf.io.FixedLenFeature([], tf.int64, 0) for name in _NUMBERS},
+    **{name: tf.io.RaggedFeature(tf.int64) for name in _NUMBERS_OF_OBJECTS},
+    **{f"image/object/bbox/{side}": tf.io.RaggedFeature(tf.float32) for side in _SIDES},
+}
+_LIST_FEATURES = {name: tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True) for name in ("label", *_SIDES)}
 
 
 def parse_record(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -243,32 +255,11 @@ def parse_record(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     Raises:
         tf.errors.InvalidArgumentError: when run on a record of neither form, or with a label below 1.
     """
-    context, lists = tf.io.parse_single_sequence_example(
-        serialized,
-        context_features={
-            **{name: tf.io.FixedLenFeature([], tf.string, "") for name in ("image/encoded", "image_raw")},
-            **{
-                name: tf.io.FixedLenFeature([], tf.string, "")
-                for name in ("image/source_id", "image/filename", "filename")
-            },
-            **{name: tf.io.FixedLenFeature([], tf.int64, 0) for name in ("image/height", "image/width")},
-            **{f"image/object/bbox/{side}": _variable(tf.float32) for side in _SIDES},
-            **{f"image/object/{name}": _variable(tf.int64) for name in ("class/label", "is_crowd", "group_of")},
-        },
-        sequence_features={
-            name: tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True) for name in ("label", *_SIDES)
-        },
-    )
+    context, lists = tf.io.parse_single_sequence_example(serialized, _CONTEXT_FEATURES, _LIST_FEATURES)
     is_luminoth = tf.strings.length(context["image_raw"]) > 0
     encoded = tf.where(is_luminoth, context["image_raw"], context["image/encoded"])
-    with tf.control_dependencies(
-        [
-            tf.debugging.assert_positive(
-                tf.strings.length(encoded),
-                "a record has neither image/encoded nor image_raw: not a record of pictures",
-            )
-        ]
-    ):
+    message = "a record has neither image/encoded nor image_raw: not a record of pictures"
+    with tf.control_dependencies([tf.debugging.assert_positive(tf.strings.length(encoded), message)]):
         boxes, class_ids, is_crowd = tf.cond(
             is_luminoth, lambda: _luminoth_objects(lists), lambda: _object_detection_api_objects(context)
         )
@@ -279,10 +270,6 @@ def parse_record(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         "class_ids": tf.ensure_shape(class_ids, [None]),
         "is_crowd": tf.ensure_shape(is_crowd, [None]),
     }
-
-
-def _variable(dtype: tf.DType) -> tf.io.RaggedFeature:
-    return tf.io.RaggedFeature(dtype)
 
 
 def _luminoth_objects(lists: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

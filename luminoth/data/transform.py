@@ -131,6 +131,7 @@ class _Run:
         self._on_progress = on_progress
         self.image_names_not_met = set(filters.only_images)
         self.some_ids: list[str] = []
+        self.labels_met: dict[str, None] = {}
 
     def write_split(self, split: str, folder: Path) -> SplitReport:
         """Writes one split's records into `folder`; no file when there are none."""
@@ -222,6 +223,7 @@ class _Run:
         """The picture with the boxes of the wanted classes, or None when it is not wanted."""
         if len(self.some_ids) < 5:
             self.some_ids.append(image.image_id)
+        self.labels_met.update(dict.fromkeys(box.label for box in image.boxes))
         if self._filters.only_images:
             names = {image.image_id, image.path.name, image.path.stem}.intersection(self._filters.only_images)
             if not names:
@@ -306,6 +308,24 @@ def _check_something_written(report: TransformReport, asked: Sequence[str], run:
         )
     if len(empty) == len(report.splits) or any(split.split in asked for split in empty):
         raise DataError("; ".join(_why_empty(split) for split in empty) + "; nothing was written")
+    _check_some_box_matched(report, run)
+
+
+def _check_some_box_matched(report: TransformReport, run: _Run) -> None:
+    """Annotations of which none is of the class list are a mistake in the list, not a set of empty pictures."""
+    found = sum(split.boxes_found for split in report.splits)
+    if found == 0 or any(split.boxes_written or split.stopped_early for split in report.splits):
+        return
+    if not run.labels_met.keys() & set(report.classes):
+        raise DataError(
+            f"0 of {found} annotations matched; yours: {_some(report.classes, 30)}; "
+            f"there are: {_some(list(run.labels_met), 30)}; nothing was written"
+        )
+    reasons = [
+        finding for split in report.splits for finding in split.findings if finding.kind.effect is Effect.BOX_DROPPED
+    ]
+    first = f"; the first: {reasons[0]}" if reasons else ""
+    raise DataError(f"none of {found} boxes could be used{first}; nothing was written")
 
 
 def _why_empty(report: SplitReport) -> str:

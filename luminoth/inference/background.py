@@ -7,7 +7,7 @@ thread is enough to overlap them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -16,10 +16,11 @@ T = TypeVar("T")
 _END = object()
 
 
-def read_ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+def read_ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     """Yields what `items` yields; up to `depth` of them are made ahead, in another thread.
 
-    An error that `items` raises comes out here, after everything it yielded before.
+    An error that `items` raises comes out here, after everything it yielded before. Once this generator has
+    ended or is closed, nothing is taken from `items` any more.
     """
     iterator = iter(items)
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:

@@ -13,23 +13,7 @@ from luminoth.errors import DataError
 from luminoth.image import IMAGE_EXTENSIONS
 
 VIDEO_EXTENSIONS = frozenset(
-    {
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".mpg",
-        ".mpeg",
-        ".wmv",
-        ".flv",
-        ".3gp",
-        ".ts",
-        ".mts",
-        ".m2ts",
-        ".ogv",
-    }
+    (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts")
 )
 
 

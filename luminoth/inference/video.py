@@ -213,6 +213,7 @@ class VideoWriter:
         # Said in the file: players guess otherwise, and differently.
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # 16 to 235
+        self._container.start_encoding()  # opens the file: says at the first frame that it cannot
 
     def _tick(self, time: float | None) -> int:
         if time is not None:

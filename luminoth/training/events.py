@@ -66,7 +66,7 @@ class StepDone:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """SIGINT or SIGTERM came in; step `step` was finished and will be saved next."""
+    """SIGINT or SIGTERM came in; after `step` updates training saves, if it saves at all, and stops."""
 
     step: int
 

@@ -26,7 +26,8 @@ class Summaries:
         self._writer = tf.summary.create_file_writer(str(folder)) if folder else tf.summary.create_noop_writer()
         self._class_names = class_names
         picture = tf.TensorSpec([1, None, None, 3], tf.float32)
-        self._detect = tf.function(model.detect, input_signature=[picture, tf.TensorSpec([1, 2], tf.int32)])
+        sizes = tf.TensorSpec([1, 2], tf.int32)
+        self._detect = tf.function(model.detect, input_signature=[picture, sizes], autograph=False)
 
     def __enter__(self) -> Self:
         return self

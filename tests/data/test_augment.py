@@ -377,6 +377,7 @@ def test_remove_degenerate():
         ({"flip": [1]}, ["data_augmentation.0.flip", "mapping"]),
         ({"resize": {"min_size": 700, "max_size": 600}}, ["resize.min_size", "700", "max_size (600)"]),
         ({"resize": {"min_size": 0}}, ["resize.min_size", "above 0"]),
+        ({"expand": {"max_ratio": float("inf")}}, ["expand.max_ratio", "inf"]),
         ({"patch": {"min_height": 1.5}}, ["patch.min_height", "1.5", "whole number"]),
         ({"expand": {"min_ratio": 0.5}}, ["expand.min_ratio", "0.5", "at least 1"]),
         ({"expand": {"fill": [0, 0]}}, ["expand.fill", "[0, 0]", "three"]),
@@ -396,4 +397,5 @@ def test_wrong_settings_name_the_key_and_what_is_accepted(entry, parts):
 
 def test_settings_that_are_left_out_take_luminoths_defaults():
     assert check_augmentations([{"flip": None}]) == [("flip", {}, 0.5)]
+    assert check_augmentations([{"resize": {"min_size": None, "prob": 1}}]) == [("resize", {}, 1.0)]
     assert check_augmentations([{"distortion": {"hue": {}, "brightness": None}}]) == [("distortion", {"hue": {}}, 0.5)]

@@ -198,9 +198,13 @@ def test_count_records_refuses_other_files(tmp_path, content, message):
 
 
 def test_writer_leaves_nothing_after_an_error(tmp_path):
-    with pytest.raises(KeyError), RecordWriter(tmp_path / "a.tfrecords") as writer:
-        writer.write(b"one")
-        raise KeyError
+    def fail_half_way():
+        with RecordWriter(tmp_path / "a.tfrecords") as writer:
+            writer.write(b"one")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_half_way()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,6 +7,7 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
+from luminoth.data.toytown.furniture import draw_tree
 from luminoth.data.toytown.sprite import SUPERSAMPLING, Colour, Sprite, mix, shade
 
 # Everything in a scene is proportional to the picture's height; at this one it is as described below.
@@ -209,8 +210,6 @@ _FLOOR = 2.3  # metres
 
 
 def _draw_houses(random: Random, canvas: Canvas) -> None:
-    from luminoth.data.toytown.furniture import draw_tree
-
     stage = canvas.stage
     scale = stage.scale_at(stage.base)
     x = random.uniform(-5, 0) * scale

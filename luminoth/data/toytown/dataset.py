@@ -84,8 +84,8 @@ def write_toytown(
         DataError: an argument is not acceptable.
         OutputError: `output_dir` holds something already.
     """
-    _check_arguments(images, format, val_fraction, image_size)
     target = Path(output_dir)
+    _check_arguments(images, format, val_fraction, image_size)
     _refuse_to_overwrite(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-unfinished-", dir=target.parent))

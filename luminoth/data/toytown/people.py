@@ -14,25 +14,24 @@ _TOPS: list[Colour] = [
     (232, 124, 76), (110, 178, 204), (224, 130, 160), (112, 118, 70),
 ]  # fmt: skip
 _LEGS: list[Colour] = [(44, 56, 88), (50, 50, 56), (94, 80, 66), (120, 124, 132), (66, 84, 74), (150, 124, 92)]
-_HIP, _SHOULDER, _NECK = 0.82, 1.36, 1.44
+_HIP, _SHOULDER = 0.82, 1.36
 
 
-def draw_person(scale: float, random: Random, lamps_on: bool, stride: float | None = None) -> Sprite:
+def draw_person(scale: float, random: Random, lamps_on: bool, swing: float | None = None) -> Sprite:
     """Someone standing or walking, 1.2 m (a child) to 1.85 m tall.
 
     Args:
-        stride: where in their step they are, in radians; None draws one at random.
+        swing: how far the legs are apart: 0 upright, 0.5 and -0.5 the widest of a step; None draws one at random.
     """
     tall = random.uniform(1.18, 1.35) if random.random() < 0.15 else random.uniform(1.6, 1.85)
     skin, hair, top, legs = (random.choice(colours) for colours in (_SKINS, _HAIRS, _TOPS, _LEGS))
     skirt, long_hair, bag, hat, standing = (random.random() < odds for odds in (0.25, 0.4, 0.3, 0.18, 0.25))
-    own_stride = random.uniform(0, 2 * math.pi)
-    swing = math.sin(own_stride if stride is None else own_stride + stride)
-    swing *= 0.12 if standing and stride is None else 0.5
+    own_swing = math.sin(random.uniform(0, 2 * math.pi)) * (0.06 if standing else 0.5)
+    swing = own_swing if swing is None else swing
 
     # the body is laid out 1.78 m tall and scaled to its height
     size = tall / 1.78
-    sprite = Sprite(1.0 * size, 1.84 * size, scale * 1.0)
+    sprite = Sprite(1.0 * size, 1.84 * size, scale)
     sprite.scale = scale * size  # coordinates below are those of the 1.78 m body
     x = 0.5
     sleeve = shade(top, 0.82)

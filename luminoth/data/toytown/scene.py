@@ -192,8 +192,9 @@ def render(backdrop: Canvas, actors: Sequence[Actor]) -> np.ndarray:
     canvas = backdrop.copy()
     for actor in far_to_near(actors):
         if not actor.lift:
-            width, scale = actor.sprite.colour.width, actor.sprite.scale
-            canvas.shadow(actor.x, actor.ground, width * 1.04, max(0.22 * scale, 3))
+            first, last = actor.sprite.foot
+            width, height = (last - first) * 1.06 + 0.25 * actor.sprite.scale, max(0.22 * actor.sprite.scale, 3)
+            canvas.shadow(actor.left + (first + last) / 2, actor.ground, width, height)
         canvas.paste(actor.sprite, actor.left, actor.top, actor.ground)
     colour, glow = canvas.colour.reduce(SUPERSAMPLING), canvas.glow.reduce(SUPERSAMPLING)
     small = glow.reduce(4).filter(ImageFilter.GaussianBlur(glow.height / 320 * 2.2)).resize(glow.size, Image.BILINEAR)

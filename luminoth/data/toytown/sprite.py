@@ -18,6 +18,7 @@ Point = tuple[float, float]
 
 SUPERSAMPLING = 2
 _CORNER_STEPS = 5
+_CACHED = ("alpha", "area", "foot")
 
 
 def shade(colour: Colour, factor: float) -> Colour:
@@ -100,10 +101,16 @@ class Sprite:
         """How many pixels the thing has."""
         return int(np.count_nonzero(self.alpha))
 
+    @cached_property
+    def foot(self) -> tuple[int, int]:
+        """The first column of what touches the ground and the one after the last, in pixels of the sprite."""
+        columns = np.flatnonzero(self.alpha[-max(3, round(0.1 * self.scale)) :].any(0))
+        return (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, self.alpha.shape[1])
+
     def flipped(self) -> Sprite:
         """The same thing looking the other way."""
         other = Sprite.__new__(Sprite)
-        other.__dict__.update({name: value for name, value in self.__dict__.items() if name not in ("alpha", "area")})
+        other.__dict__.update({name: value for name, value in self.__dict__.items() if name not in _CACHED})
         other.colour = self.colour.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         other.glow = self.glow.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         other._pens = ImageDraw.Draw(other.colour), ImageDraw.Draw(other.glow)

@@ -1,0 +1,86 @@
+"""How fast pictures reach the network: decode, flip, resize to 600 pixels, batch.
+
+    python -m benchmarks.input_pipeline [--seconds 2]
+
+Generates 640 x 480 JPEGs, writes them as records, and reads them as training does. Needs no data set and no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from luminoth.data.pipeline import training_batches
+from luminoth.data.tfrecord import RecordWriter, encode_example
+from luminoth.image import encode_jpeg
+from luminoth.resize import ResizeRule
+from luminoth.types import Example
+
+HEIGHT, WIDTH, PICTURES = 480, 640, 48
+PLAIN = ResizeRule(min_size=600, max_size=1024)
+FLIP = [{"flip": {"prob": 0.5}}]
+FULL = [
+    *FLIP,
+    {"patch": {"min_height": 300, "min_width": 300, "prob": 0.5}},
+    {"distortion": {"brightness": {}, "contrast": {}, "hue": {}, "saturation": {}, "prob": 0.5}},
+]
+
+
+def make_example(number: int) -> Example:
+    """Smooth shapes and noise, which compress about as photographs do."""
+    rng = np.random.default_rng(number)
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    waves = [128 + 80 * np.sin(x / rng.uniform(9, 60) + y / rng.uniform(9, 60)) for _ in range(3)]
+    pixels = np.stack(waves, axis=-1) + rng.normal(0, 10, (HEIGHT, WIDTH, 3))
+    corners = rng.uniform(0, 200, (8, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(20, 200, (8, 2))], axis=1).astype(np.float32)
+    flags = np.zeros(8, bool)
+    encoded = encode_jpeg(pixels.clip(0, 255).astype(np.uint8), quality=85)
+    return Example(str(number), encoded, (HEIGHT, WIDTH), boxes, np.zeros(8, np.int32), flags, flags, flags)
+
+
+def images_per_second(path: str, seconds: float, **settings) -> float:
+    batches = iter(training_batches([path], seed=0, **settings))
+    for _ in range(4):  # tracing and filling the buffers
+        next(batches)
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        count += len(next(batches)[0].images)
+    return count / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each row is measured")
+    seconds = parser.parse_args().seconds
+    rows = [
+        ("decode, 600 x 800, batches of 1", {"batch_size": 1, "resize": PLAIN}),
+        ("decode, flip, 600 x 800, batches of 4", {"batch_size": 4, "resize": PLAIN, "augmentations": FLIP}),
+        (
+            "decode, flip, 300 x 300, batches of 32",
+            {"batch_size": 32, "resize": ResizeRule(fixed_height=300, fixed_width=300), "augmentations": FLIP},
+        ),
+        ("flip, patch, distortion, 600 x 800, batches of 4", {"batch_size": 4, "resize": PLAIN, "augmentations": FULL}),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "train.tfrecords"
+        with RecordWriter(path) as writer:
+            for number in range(PICTURES):
+                writer.write(encode_example(make_example(number), ["object"]))
+        size = path.stat().st_size / PICTURES / 1000
+        print(f"{WIDTH} x {HEIGHT} JPEG of {size:.0f} kB, {os.cpu_count()} CPU cores\n")
+        print(f"| {'what':<50} | images/s |")
+        print(f"|{'-' * 52}|---------:|")
+        for name, settings in rows:
+            print(f"| {name:<50} | {images_per_second(str(path), seconds, **settings):>8.0f} |")
+
+
+if __name__ == "__main__":
+    main()

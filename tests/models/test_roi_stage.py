@@ -1,0 +1,205 @@
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from luminoth.boxes.deltas import encode
+from luminoth.models.faster_rcnn.box_head import BoxHead, BoxHeadOutput, box_head_losses
+from luminoth.models.faster_rcnn.detections import select_detections
+from luminoth.models.faster_rcnn.proposals import Proposals
+from luminoth.models.faster_rcnn.roi_align import roi_align, roi_crop
+from luminoth.models.faster_rcnn.roi_targets import RoITargets, sample_rois
+from tests.boxes import numpy_boxes
+from tests.models.tiny import batch
+
+
+def proposals(boxes, is_valid=None):
+    boxes = np.asarray([boxes], np.float32)
+    is_valid = np.ones(boxes.shape[:2], bool) if is_valid is None else np.array([is_valid])
+    return Proposals(tf.constant(boxes), tf.ones(boxes.shape[:2]), tf.constant(is_valid))
+
+
+# RoIAlign ------------------------------------------------------------------------------------------------------
+
+ROIS = np.array(
+    [[0, 0, 64, 48], [10.3, 5.5, 40.1, 37.7], [-20, -15, 30, 20], [50, 30, 90, 70], [3, 3, 5, 4], [100, 100, 120, 110]],
+    np.float32,
+)
+
+
+@pytest.mark.parametrize("method", ["crop_and_resize", "gather"])
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("ratio", [1, 2, 3])
+def test_roi_align_equals_numpy(method, aligned, ratio):
+    features = np.random.default_rng(0).normal(size=(2, 6, 8, 5)).astype(np.float32)
+    rois = np.stack([ROIS, ROIS[::-1]])
+    settings = {"stride": 8, "output_size": (2, 3), "sampling_ratio": ratio, "aligned": aligned}
+    pooled = roi_align(tf.constant(features), tf.constant(rois), method=method, **settings).numpy()
+    assert pooled.shape == (2, 6, 2, 3, 5)
+    for picture in range(2):
+        for index, roi in enumerate(rois[picture]):
+            expected = numpy_boxes.roi_align(features[picture], roi, 8, 2, 3, ratio, aligned)
+            np.testing.assert_allclose(pooled[picture, index], expected, atol=1e-4)
+
+
+def test_both_methods_have_the_same_gradient():
+    features = tf.constant(np.random.default_rng(0).normal(size=(1, 6, 8, 3)).astype(np.float32))
+    weights = tf.constant(np.random.default_rng(1).normal(size=(1, 6, 2, 2, 3)).astype(np.float32))
+
+    def gradient(method):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            pooled = roi_align(features, tf.constant(ROIS[None]), stride=8, output_size=(2, 2), method=method)
+            total = tf.reduce_sum(pooled * weights)
+        return tape.gradient(total, features).numpy()
+
+    np.testing.assert_allclose(gradient("gather"), gradient("crop_and_resize"), atol=1e-4)
+
+
+def test_roi_align_of_a_ramp_is_the_ramp():
+    """On a map that rises linearly, the mean of a bin is the value at its middle."""
+    ramp = np.tile(np.arange(8, dtype=np.float32)[None, None, :, None], (1, 6, 1, 1))
+    pooled = roi_align(tf.constant(ramp), tf.constant([[[16.0, 8, 48, 40]]]), stride=8, output_size=(1, 4)).numpy()
+    np.testing.assert_allclose(pooled[0, 0, 0, :, 0], [2, 3, 4, 5], atol=1e-5)  # middles at 2.5 ... 5.5, less half a cell
+
+
+def test_roi_crop_is_luminoths_crop_and_max_pool():
+    features = np.random.default_rng(0).normal(size=(1, 6, 8, 2)).astype(np.float32)
+    rois = np.array([[[0, 0, 64, 48], [16, 8, 40, 40]]], np.float32)
+    pooled = roi_crop(tf.constant(features), tf.constant(rois), stride=8, output_size=(2, 2)).numpy()
+    normalised = rois[0][:, [1, 0, 3, 2]] / [48, 64, 48, 64]
+    crops = tf.image.crop_and_resize(features, normalised, [0, 0], (4, 4)).numpy()
+    np.testing.assert_allclose(pooled[0], crops.reshape(2, 2, 2, 2, 2, 2).max(axis=(2, 4)), atol=1e-5)
+
+
+# Targets -------------------------------------------------------------------------------------------------------
+
+
+def test_sampled_rois_carry_class_and_box_of_their_object():
+    truth = batch([[[0, 0, 20, 20], [40, 10, 80, 50]]], class_ids=[[2, 1]])
+    found = proposals([[0, 0, 20, 18], [42, 10, 80, 50], [0, 40, 10, 60], [0, 0, 20, 8]])
+    targets = sample_rois(found, truth, 3, tf.constant([1, 2]), minibatch_size=8, foreground_fraction=0.5)
+    rows = {
+        tuple(np.round(roi, 1)): (int(c), tuple(box), bool(fg))
+        for roi, c, box, fg, ok in zip(*(t[0].numpy() for t in targets), strict=True)
+        if ok
+    }
+    first, second = (0.0, 0.0, 20.0, 20.0), (40.0, 10.0, 80.0, 50.0)
+    assert rows == {
+        (0.0, 0.0, 20.0, 18.0): (2, first, True),
+        (42.0, 10.0, 80.0, 50.0): (1, second, True),
+        first: (2, first, True),  # the ground truth itself is a candidate
+        second: (1, second, True),
+        (0.0, 40.0, 10.0, 60.0): (3, (0.0, 40.0, 10.0, 60.0), False),
+        (0.0, 0.0, 20.0, 8.0): (3, (0.0, 0.0, 20.0, 8.0), False),
+    }
+    assert targets.is_sampled.numpy().sum() == 6
+    assert targets.rois.shape == (1, 8, 4)
+
+
+def test_invalid_proposals_and_crowds_are_not_sampled():
+    truth = batch([[[0, 0, 60, 60]]], is_crowd=[[True]])
+    found = proposals([[0, 0, 50, 50], [70, 0, 90, 20], [70, 0, 90, 20]], is_valid=[True, True, False])
+    targets = sample_rois(found, truth, 3, tf.constant([1, 2]), minibatch_size=4)
+    assert targets.is_sampled.numpy().tolist() == [[True, False, False, False]]
+    assert targets.rois[0, 0].numpy().tolist() == [70, 0, 90, 20]
+    assert targets.class_ids[0, 0] == 3
+
+
+# Head ----------------------------------------------------------------------------------------------------------
+
+
+def test_head_by_hand():
+    head = BoxHead(2, 2, layer_sizes=[1], activation="relu")
+    head.hidden[0].kernel.assign([[1.0], [1.0]])
+    head.classes.kernel.assign([[1.0, 2.0, 3.0]])
+    head.deltas.kernel.assign([np.arange(8.0)])
+    output = head(tf.constant([[[1.0, 1.0], [-5.0, 0.0]]]))
+    assert output.class_logits.numpy().tolist() == [[[2, 4, 6], [0, 0, 0]]]
+    assert output.deltas.numpy()[0, 0].tolist() == [[0, 2, 4, 6], [8, 10, 12, 14]]
+
+
+def test_dropout_only_in_training_and_by_seed():
+    head = BoxHead(4, 2, layer_sizes=[64], dropout_rate=0.5)
+    features = tf.ones((1, 3, 4))
+    seed = tf.constant([1, 2])
+    still = head(features).class_logits.numpy()
+    np.testing.assert_array_equal(still, head(features, training=False).class_logits.numpy())
+    dropped = head(features, training=True, seed=seed).class_logits.numpy()
+    assert np.abs(dropped - still).max() > 0
+    np.testing.assert_array_equal(dropped, head(features, training=True, seed=seed).class_logits.numpy())
+
+
+def test_head_losses_by_hand():
+    rois = np.array([[[0, 0, 10, 10], [20, 20, 40, 40], [0, 0, 0, 0]]], np.float32)
+    boxes = np.array([[[1, 0, 11, 10], [20, 20, 40, 40], [0, 0, 0, 0]]], np.float32)
+    targets = RoITargets(
+        *map(
+            tf.constant,
+            (rois, np.array([[1, 2, 2]]), boxes, np.array([[True, False, False]]), np.array([[True, True, False]])),
+        )
+    )
+    logits = np.array([[[0.0, 1.0, 0.0], [0.0, 0.0, 2.0], [9.0, 9.0, 9.0]]], np.float32)
+    deltas = np.zeros((1, 3, 2, 4), np.float32)
+    deltas[0, 0, 1] = [0.5, 0, 0, 0]  # the true one is 0.1 / 0.1 = 1
+    deltas[0, 0, 0] = 100.0  # of another class: does not count
+    class_loss, box_loss = box_head_losses(
+        BoxHeadOutput(tf.constant(logits), tf.constant(deltas)), targets, variances=(0.1, 0.2), l1_sigma=1.0
+    )
+    expected = (-1 + math.log(2 + math.e) + -2 + math.log(2 + math.exp(2))) / 2
+    assert float(class_loss) == pytest.approx(expected, rel=1e-5)
+    assert float(box_loss) == pytest.approx(0.5 * 0.5**2 / 2, rel=1e-5)
+
+
+# Detections ----------------------------------------------------------------------------------------------------
+
+
+def select(logits, boxes, deltas=None, is_valid=None, size=(64, 96), **settings):
+    logits = np.asarray([logits], np.float32)
+    count = logits.shape[2] - 1
+    deltas = np.zeros((1, len(boxes), count, 4), np.float32) if deltas is None else np.asarray([deltas], np.float32)
+    output = BoxHeadOutput(tf.constant(logits), tf.constant(deltas))
+    result = select_detections(
+        output, proposals(boxes, is_valid), tf.constant([size]), **{"min_score": 0.3, "total_max_detections": 5, **settings}
+    )
+    valid = result.is_valid[0].numpy()
+    return [
+        (int(c), [round(float(v), 2) for v in box], round(float(s), 3))
+        for box, s, c, ok in zip(result.boxes[0], result.scores[0], result.class_ids[0], valid, strict=True)
+        if ok
+    ]
+
+
+def logit(*probabilities):
+    return np.log(np.maximum(probabilities, 1e-9))
+
+
+def test_detections_by_hand():
+    boxes = [[0, 0, 20, 20], [1, 0, 21, 20], [40, 10, 80, 50]]
+    found = select([logit(0.7, 0.1, 0.2), logit(0.8, 0.1, 0.1), logit(0.1, 0.5, 0.4)], boxes)
+    assert found == [(0, [1, 0, 21, 20], 0.8), (1, [40, 10, 80, 50], 0.5)]
+
+
+def test_each_class_has_its_own_box():
+    deltas = encode(
+        tf.constant([[0.0, 0, 20, 20]] * 2), tf.constant([[10.0, 10, 20, 20], [0, 0, 200, 40]]), (0.1, 0.2)
+    ).numpy()
+    found = select([logit(0.45, 0.4, 0.15)], [[0, 0, 20, 20]], [deltas])
+    assert found == [(0, [10, 10, 20, 20], 0.45), (1, [0, 0, 96, 40], 0.4)]  # the second clipped to the picture
+
+
+def test_padding_rois_give_nothing():
+    assert select([logit(0.9, 0.0, 0.1)] * 2, [[0, 0, 20, 20], [40, 0, 60, 20]], is_valid=[False, True]) == [
+        (0, [40, 0, 60, 20], 0.9)
+    ]
+
+
+def test_limits_a_class_and_in_total():
+    boxes = [[20 * i, 0, 20 * i + 10, 10] for i in range(4)]
+    logits = [logit(0.9, 0.05, 0.05), logit(0.8, 0.1, 0.1), logit(0.7, 0.2, 0.1), logit(0.1, 0.6, 0.3)]
+    assert [row[0] for row in select(logits, boxes)] == [0, 0, 0, 1]
+    assert [row[2] for row in select(logits, boxes, class_max_detections=1)] == [0.9, 0.6]
+    assert [row[2] for row in select(logits, boxes, class_max_detections=2, total_max_detections=3)] == [0.9, 0.8, 0.6]
+    assert [row[2] for row in select(logits, boxes, total_max_detections=2)] == [0.9, 0.8]
+    assert [row[2] for row in select(logits, boxes, min_score=0.75)] == [0.9, 0.8]
