@@ -125,9 +125,7 @@ class Detections:
 
     def select(self, keep: np.ndarray) -> Detections:
         """The detections at `keep`, a boolean mask [N] or an index array."""
-        return Detections(
-            self.boxes[keep], self.scores[keep], self.class_ids[keep], self.class_names, self.image_size
-        )
+        return Detections(self.boxes[keep], self.scores[keep], self.class_ids[keep], self.class_names, self.image_size)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Luminoth's form: `[{"bbox": [x_min, y_min, x_max, y_max], "label": str, "prob": float}, ...]`.

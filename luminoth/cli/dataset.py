@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from luminoth.cli.dataset_toytown import toytown
+from luminoth.cli.tensorflow_start import load_tensorflow
 from luminoth.cli.terminal import Progress, progress, say
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ def transform(
     options = _split_overrides(overrides)
 
     from luminoth.data.readers import open_reader
+
+    load_tensorflow()
     from luminoth.data.transform import Filters
     from luminoth.data.transform import transform as run_transform
 
@@ -143,6 +146,7 @@ def merge(sources: tuple[Path, ...], output: Path) -> None:
       lumi dataset merge day/train.tfrecords night/train.tfrecords both/train.tfrecords
       lumi dataset merge day/ night/ both/
     """
+    load_tensorflow()
     from luminoth.data.merge import merge as run_merge
 
     _print_merge(run_merge(sources, output))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from luminoth.cli.tensorflow_start import load_tensorflow
 from luminoth.cli.terminal import progress, say
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def eval(
     if not files and checkpoint == _LAST:
         raise click.UsageError("state the run with -c FILE, or a checkpoint with --checkpoint")
     from luminoth.checkpoints.store import find_checkpoint, run_folder
+
+    load_tensorflow()
     from luminoth.evaluation.checkpoint import open_split
 
     named = None if checkpoint == _LAST else find_checkpoint(checkpoint)

@@ -56,7 +56,7 @@ def lumi(debug: bool) -> None:
 
 
 def silence_tensorflow() -> None:
-    """Keeps TensorFlow's start-up chatter off the terminal. Must run before TensorFlow is imported."""
+    """Keeps TensorFlow's log lines off the terminal. Must run before TensorFlow is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "3")
     for name in ("tensorflow", "absl", "h5py", "PIL"):

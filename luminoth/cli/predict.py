@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from luminoth.cli.tensorflow_start import load_tensorflow
 from luminoth.cli.terminal import Progress, progress, say
 from luminoth.errors import ImageError, OutputError
 
@@ -92,6 +93,7 @@ def predict(
     say(f"Found {len(files)} files to predict.")
     if not configs and checkpoint is None:
         say("Neither checkpoint nor config specified, assuming `accurate`.")
+    load_tensorflow()
     from luminoth.inference.detector import Detector
 
     detector = Detector(

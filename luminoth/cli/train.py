@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from luminoth.cli.tensorflow_start import load_tensorflow
 from luminoth.cli.terminal import Progress, say
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def train(files: tuple[str, ...], overrides: tuple[str, ...], job_dir: str | Non
     for warning in resolved.warnings:
         say(f"Warning: {warning}")
 
+    load_tensorflow()
     from luminoth.training.loop import train as run_training
 
     report = _Report(resolved.config.train, command_files=files)

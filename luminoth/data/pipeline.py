@@ -167,7 +167,7 @@ class _Source:
         return None
 
 
-_ADVICE = "Run `lumi dataset check` on the data set, or write its records anew with `lumi dataset transform`"
+_ADVICE = "Write the records anew with `lumi dataset transform`"
 
 
 def _problem_of(record: tf.Tensor) -> str | None:

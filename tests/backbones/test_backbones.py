@@ -84,7 +84,9 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "text.h5").write_text("not hdf5")
     with pytest.raises(CheckpointError, match=r"text\.h5: not a readable HDF5 file"):
         load_keras_weights(ours, tmp_path / "text.h5")
-    save_as_published(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="other")]), tmp_path / "o.h5")
+    save_as_published(
+        keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="other")]), tmp_path / "o.h5"
+    )
     with pytest.raises(CheckpointError, match="there is no layer block1_conv1"):
         load_keras_weights(ours, tmp_path / "o.h5")
     small = keras.Sequential(

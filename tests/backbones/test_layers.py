@@ -30,7 +30,8 @@ def numpy_conv(pixels, kernel, stride, dilation):
 
 
 @pytest.mark.parametrize(
-    ("kernel_size", "stride", "dilation"), [(1, 1, 1), (3, 1, 1), (3, 2, 1), (7, 2, 1), (3, 1, 2), (1, 2, 1), ((1, 3), 2, 1)]
+    ("kernel_size", "stride", "dilation"),
+    [(1, 1, 1), (3, 1, 1), (3, 2, 1), (7, 2, 1), (3, 1, 2), (1, 2, 1), ((1, 3), 2, 1)],
 )
 def test_convolution_equals_numpy(kernel_size, stride, dilation):
     conv = Conv(3, 4, kernel_size, stride=stride, dilation=dilation, name="c")

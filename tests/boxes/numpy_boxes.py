@@ -16,7 +16,9 @@ def iou(box, other):
 
 
 def pairwise_iou(boxes, others):
-    return np.array([[iou(box, other) for other in others] for box in boxes], np.float64).reshape(len(boxes), len(others))
+    return np.array([[iou(box, other) for other in others] for box in boxes], np.float64).reshape(
+        len(boxes), len(others)
+    )
 
 
 def encode(reference, box, variances=(1.0, 1.0)):
@@ -81,9 +83,7 @@ def roi_align(features, roi, stride, rows, columns, ratio, aligned):
     for row in range(rows):
         for column in range(columns):
             points = [
-                sample(
-                    y_min + (row + (i + 0.5) / ratio) * bin_height, x_min + (column + (j + 0.5) / ratio) * bin_width
-                )
+                sample(y_min + (row + (i + 0.5) / ratio) * bin_height, x_min + (column + (j + 0.5) / ratio) * bin_width)
                 for i in range(ratio)
                 for j in range(ratio)
             ]

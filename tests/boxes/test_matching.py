@@ -15,7 +15,11 @@ def run(candidates, gt_boxes, is_object=None, is_crowd=None, **settings):
     is_object = np.ones((1, count), bool) if is_object is None else np.array([is_object])
     is_crowd = np.zeros((1, count), bool) if is_crowd is None else np.array([is_crowd])
     matches = match(
-        np.asarray(candidates, np.float32).reshape(1, -1, 4), gt_boxes, is_object, is_crowd, **{**THRESHOLDS, **settings}
+        np.asarray(candidates, np.float32).reshape(1, -1, 4),
+        gt_boxes,
+        is_object,
+        is_crowd,
+        **{**THRESHOLDS, **settings},
     )
     return matches.labels.numpy()[0].tolist(), matches.gt_indices.numpy()[0].tolist()
 

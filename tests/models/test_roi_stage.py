@@ -61,7 +61,9 @@ def test_roi_align_of_a_ramp_is_the_ramp():
     """On a map that rises linearly, the mean of a bin is the value at its middle."""
     ramp = np.tile(np.arange(8, dtype=np.float32)[None, None, :, None], (1, 6, 1, 1))
     pooled = roi_align(tf.constant(ramp), tf.constant([[[16.0, 8, 48, 40]]]), stride=8, output_size=(1, 4)).numpy()
-    np.testing.assert_allclose(pooled[0, 0, 0, :, 0], [2, 3, 4, 5], atol=1e-5)  # middles at 2.5 ... 5.5, less half a cell
+    np.testing.assert_allclose(
+        pooled[0, 0, 0, :, 0], [2, 3, 4, 5], atol=1e-5
+    )  # middles at 2.5 ... 5.5, less half a cell
 
 
 def test_roi_crop_is_luminoths_crop_and_max_pool():
@@ -161,7 +163,10 @@ def select(logits, boxes, deltas=None, is_valid=None, size=(64, 96), **settings)
     deltas = np.zeros((1, len(boxes), count, 4), np.float32) if deltas is None else np.asarray([deltas], np.float32)
     output = BoxHeadOutput(tf.constant(logits), tf.constant(deltas))
     result = select_detections(
-        output, proposals(boxes, is_valid), tf.constant([size]), **{"min_score": 0.3, "total_max_detections": 5, **settings}
+        output,
+        proposals(boxes, is_valid),
+        tf.constant([size]),
+        **{"min_score": 0.3, "total_max_detections": 5, **settings},
     )
     valid = result.is_valid[0].numpy()
     return [

@@ -66,7 +66,9 @@ def test_proposals_by_hand():
     )
     assert proposals.is_valid.numpy().tolist() == [[True, True, True, True, False, False]]
     np.testing.assert_allclose(
-        proposals.boxes[0], [[30, 30, 70, 45], [60, 10, 80, 40], [0, 0, 20, 20], [0, 0, 10, 20], [0] * 4, [0] * 4], atol=1e-4
+        proposals.boxes[0],
+        [[30, 30, 70, 45], [60, 10, 80, 40], [0, 0, 20, 20], [0, 0, 10, 20], [0] * 4, [0] * 4],
+        atol=1e-4,
     )
     np.testing.assert_allclose(proposals.scores[0, :4], 1 / (1 + np.exp(-np.array([3.0, 2, 1, 0]))), rtol=1e-5)
 
