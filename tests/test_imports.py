@@ -1,4 +1,4 @@
-"""Who may import whom, what stays light, and how long a file may be: docs/architecture.md, held by the source itself."""
+"""Who may import whom, what stays light, how long a file may be: docs/architecture.md, held by reading the source."""
 
 import ast
 import subprocess

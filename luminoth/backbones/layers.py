@@ -90,9 +90,12 @@ class Conv(keras.layers.Layer):
         return self.add_weight(name=name, shape=(self.filters,), initializer=initializer, trainable=trainable)
 
     def _convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        # With stride 1 "SAME" is symmetric already, and oneDNN's fastest path.
+        # With stride 1 "SAME" is symmetric already. Otherwise the border is a step of its own, which is fused into
+        # oneDNN's convolution; explicit padding leaves oneDNN for the gradients (the stem takes 2.3 times as long).
         rows, columns = self._borders
-        padding = "SAME" if self.stride == 1 else [[0, 0], [rows, rows], [columns, columns], [0, 0]]
+        if self.stride > 1 and (rows or columns):
+            inputs = tf.pad(inputs, [[0, 0], [rows, rows], [columns, columns], [0, 0]])
+        padding = "SAME" if self.stride == 1 else "VALID"
         return tf.nn.conv2d(inputs, kernel, self.stride, padding, dilations=self.dilation)
 
     def _activate(self, outputs: tf.Tensor) -> tf.Tensor:

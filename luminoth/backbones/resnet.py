@@ -91,6 +91,7 @@ class ResNet(keras.layers.Layer):
         if output_stride not in (8, 16):
             raise ModelError(f"a ResNet's output_stride must be 8 or 16; got {output_stride}")
         self.stride, self.out_channels = output_stride, shape.out_channels(3)
+        self.is_bottleneck = shape.expansion > 1
         self._channel_means, self._channel_scale, self._bgr = tuple(channel_means), channel_scale, bgr
         conv_settings = {"train_norm": train_norm, "norm_epsilon": norm_epsilon, "weight_decay": weight_decay}
 

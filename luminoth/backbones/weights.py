@@ -16,7 +16,7 @@ import numpy as np
 
 from luminoth.backbones.resnet import ResNet
 from luminoth.backbones.vgg import VGG
-from luminoth.errors import CheckpointError
+from luminoth.errors import CheckpointError, ModelError
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,13 @@ def load_keras_weights(backbone: ResNet | VGG, file: str | os.PathLike) -> int:
 
     Raises:
         CheckpointError: the file cannot be read, lacks a layer or holds one of another shape.
+        ModelError: the backbone is a ResNet of basic units.
     """
+    if isinstance(backbone, ResNet) and not backbone.is_bottleneck:
+        raise ModelError(
+            f"{file}: files of Keras Applications hold no ResNet of basic units, such as thin_resnet; "
+            "choose another architecture, or `weights: random` to train from scratch"
+        )
     convolutions = _resnet_names(backbone) if isinstance(backbone, ResNet) else _vgg_names(backbone)
     try:
         with h5py.File(file, "r") as content:

@@ -46,6 +46,12 @@ def show(more_files: tuple[str, ...], files: tuple[str, ...], overrides: tuple[s
     """Print the whole configuration, defaults included, and where each value comes from.
 
     The output is a configuration file. Without a FILE it holds the defaults.
+
+    \b
+    Examples:
+      lumi config show
+      lumi config show my.yml -o model.base_network.architecture=vgg_16
+      lumi config show --plain base.yml my.yml > merged.yml
     """
     from luminoth.config import dump_config, resolve_config
     from luminoth.config.show import show_config
@@ -62,6 +68,11 @@ def check(more_files: tuple[str, ...], files: tuple[str, ...], overrides: tuple[
     """Say OK, or name every problem (exit status 1).
 
     Several files are checked as they would be used: merged, left to right.
+
+    \b
+    Examples:
+      lumi config check my.yml
+      lumi config check base.yml my.yml -o train.batch_size=2
     """
     from luminoth.config import resolve_config
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,14 @@ class _CommaList(click.ParamType):
 
 @click.group()
 def dataset() -> None:
-    """Make, convert and merge data sets."""
+    """Make, convert and merge data sets.
+
+    \b
+    Examples:
+      lumi dataset toytown --output-dir toytown
+      lumi dataset transform --type pascal --data-dir toytown --output-dir toytown-tf
+      lumi dataset merge day/ night/ both/
+    """
 
 
 dataset.add_command(toytown)
@@ -136,7 +144,7 @@ def transform(
 @click.argument("sources", nargs=-1, required=True, type=_PATH)
 @click.argument("output", type=_PATH)
 def merge(sources: tuple[Path, ...], output: Path) -> None:
-    """Join record files, or folders of records, with the same classes.
+    """Join record files, or folders of them.
 
     SOURCES are .tfrecords files (OUTPUT is then a file) or folders that `lumi dataset transform` wrote (OUTPUT
     is then a folder, joined split by split). Their classes.json must be equal.
@@ -199,7 +207,8 @@ def _print_report(report: TransformReport) -> None:
     click.echo(f"{len(report.classes)} classes, in {report.output_dir / 'classes.json'}")
     split = next((split.split for split in report.splits if split.images_written), "train")
     say("Next, train on them:")
-    click.echo(f"  lumi train -c config.yml -o dataset.dir={report.output_dir} -o dataset.split={split}")
+    folder = shlex.quote(f"dataset.dir={report.output_dir}")
+    click.echo(f"  lumi train -c config.yml -o {folder} -o dataset.split={split}")
 
 
 def _print_split(report: TransformReport, split: SplitReport) -> None:
@@ -210,7 +219,7 @@ def _print_split(report: TransformReport, split: SplitReport) -> None:
             f"{split.boxes_written} boxes -> {report.records_file(split.split)}"
         )
         counts = split.boxes_per_class
-        click.echo("  boxes: " + ", ".join(f"{name} {count}" for name, count in counts.items() if count))
+        click.echo("  boxes: " + (", ".join(f"{name} {count}" for name, count in counts.items() if count) or "none"))
         if absent := [name for name, count in counts.items() if not count]:
             click.echo(f"  no box of: {', '.join(absent)}")
     else:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 from typing import Any
 
 import click
@@ -66,6 +68,7 @@ def silence_tensorflow() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Runs `lumi` and exits: 0 done, 1 failed (one line on standard error), 2 wrong usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _end_like_ctrl_c_on_sigterm()
     debug = "--debug" in arguments
     if debug:  # accepted anywhere on the line, since it is wanted after the fact
         arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]
@@ -96,6 +99,12 @@ def main(arguments: list[str] | None = None) -> None:
         first_line = (str(error).strip().splitlines() or [""])[0]
         _fail(f"unexpected {type(error).__name__}: {first_line} (run again with --debug for the traceback)")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _end_like_ctrl_c_on_sigterm() -> None:
+    """So that what is half-written is removed, or what is done saved, when a system stops a command, too."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _fail(message: str, status: int = 1) -> None:

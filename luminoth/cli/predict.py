@@ -30,6 +30,7 @@ T = TypeVar("T")
 # Also how many decoded pictures wait before the network, and as many behind it: a phone's are 36 MB each.
 _BATCH_SIZE = 4
 _RESULTS_NAME = "objects.json"
+_DEFAULT_CHECKPOINT = "accurate"
 
 
 @click.command()
@@ -87,12 +88,16 @@ def predict(
       lumi predict photos/ -r -c my-run.yml -f objects.json --min-prob 0.7
     """
     _check_usage(configs, checkpoint, only, ignored, min_prob, max_prob)
+    from luminoth.checkpoints import store
     from luminoth.inference.sources import OutputNames, find_media
 
     files = find_media(paths, recursive=recursive, leave_out=media_dir)
+    _keep_inputs(output, [*(file.path for file in files), *configs])
     say(f"Found {len(files)} files to predict.")
     if not configs and checkpoint is None:
         say("Neither checkpoint nor config specified, assuming `accurate`.")
+    if not configs:  # a wrong name shows before TensorFlow is loaded
+        checkpoint = store.find_checkpoint(_DEFAULT_CHECKPOINT if checkpoint is None else checkpoint)
     load_tensorflow()
     from luminoth.inference.detector import Detector
 
@@ -132,6 +137,11 @@ def _check_usage(
         raise click.UsageError(f"{', '.join(both)}: given to both --only-class and --ignore-class")
     if min_prob > max_prob:
         raise click.UsageError(f"--min-prob {min_prob} is above --max-prob {max_prob}: nothing could be found")
+
+
+def _keep_inputs(output: Path | None, inputs: Iterable[Path]) -> None:
+    if output is not None and output.resolve() in {path.resolve() for path in inputs}:
+        raise click.UsageError(f"-f {output}: is one of the files given, which the results would replace; name another")
 
 
 def _open_results(output: Path | None) -> ResultFile | ResultStream:

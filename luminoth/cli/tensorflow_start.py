@@ -24,7 +24,7 @@ def load_tensorflow() -> None:
         os.dup2(said.fileno(), 2)
         try:
             importlib.import_module("tensorflow")
-        except BaseException:
+        except Exception:
             said.seek(0)
             os.write(terminal, said.read())
             raise

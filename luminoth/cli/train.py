@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import shlex
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -59,6 +61,8 @@ def train(files: tuple[str, ...], overrides: tuple[str, ...], job_dir: str | Non
     resolved = resolve_config(files, [*overrides, *extra])
     for warning in resolved.warnings:
         say(f"Warning: {warning}")
+    if resolved.config.train.debug:
+        logging.getLogger("luminoth").setLevel(logging.DEBUG)
 
     load_tensorflow()
     from luminoth.training.loop import train as run_training
@@ -114,11 +118,12 @@ class _Report:
             return _EXIT_INTERRUPTED
         say(f"Done: {result.step} steps")
         if result.checkpoint is not None:
-            configs = " ".join(f"-c {file}" for file in self._files)
+            configs = shlex.join(word for file in self._files for word in ("-c", file))
+            folder = shlex.quote(str(result.folder))
             say(f"  checkpoint  {result.checkpoint}")
-            say(f"  curves      tensorboard --logdir {result.folder}")
+            say(f"  curves      tensorboard --logdir {folder}")
             say(f"  evaluate    lumi eval {configs}")
-            say(f"  predict     lumi predict --checkpoint {result.folder} FILES...")
+            say(f"  predict     lumi predict --checkpoint {folder} FILES...")
         return 0
 
     def _opened(self, event: RunOpened) -> None:

@@ -120,7 +120,7 @@ class RpnTarget(Section):
     background_threshold_low: Fraction = key(0.0, "... and from which.")
     foreground_fraction: Fraction = key(0.5, "Most foreground in a minibatch.")
     minibatch_size: PositiveInt = key(256, "Anchors sampled in each picture.")
-    random_seed: Seed | None = key(None, "Seed of the sampling; empty: follows `train.seed`.")
+    random_seed: Seed | None = key(None, "Mixed into the seed of the sampling, which follows `train.seed`.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -198,10 +198,14 @@ class TrainConfig(Section):
     save_summaries_steps: PositiveInt | None = key(None, "Write TensorBoard scalars every N steps.")
     save_summaries_secs: PositiveNumber | None = key(30.0, "Write TensorBoard scalars every N seconds.")
     image_vis: Literal["train", "eval", "debug"] | None = key("train", "Pictures shown in TensorBoard; empty: none.")
-    var_vis: Literal["full", "reduced"] | None = key(None, "Histograms of the variables in TensorBoard; empty: none.")
+    var_vis: Literal["full", "reduced"] | None = key(
+        None, "Histograms in TensorBoard: of all weights, or of the trained ones (`reduced`)."
+    )
 
 
 class EvalConfig(Section):
     """How to evaluate."""
 
-    image_vis: Literal["train", "eval", "debug"] | None = key("eval", "Pictures shown in TensorBoard; empty: none.")
+    image_vis: Literal["train", "eval", "debug"] | None = key(
+        "eval", "Pictures of an evaluation in TensorBoard; not drawn yet."
+    )

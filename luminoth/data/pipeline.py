@@ -41,6 +41,7 @@ def training_batches(
     shuffle_buffer: int = 2000,
     start_step: int = 0,
     pad_to_multiple: int = 1,
+    num_classes: int | None = None,
 ) -> tf.data.Dataset:
     """Endless batches for training, one epoch after the other; deterministic.
 
@@ -55,6 +56,7 @@ def training_batches(
             a full permutation.
         start_step: how many batches to pass over; the next ones are those of an uninterrupted run.
         pad_to_multiple: H and W of the batch are multiples of this.
+        num_classes: a record with a class id that is not below it is an error; None: any will do.
 
     Returns:
         A dataset of (`Batch`, `BatchInfo`). G, the padded number of boxes, is at least 1.
@@ -76,20 +78,25 @@ def training_batches(
     def prepare(number: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         # int32 numbers wrap around after 2 thousand million examples, which repeats a seed and harms nothing
         number_seed = tf.random.fold_in(seed_pair, tf.cast(number, tf.int32))
-        return _prepare(record, resize, augmentations, number_seed)
+        return _prepare(record, resize, augmentations, number_seed, num_classes)
 
     dataset = records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _batched(
         dataset,
         batch_size,
         pad_to_multiple,
-        source=_Source(list(files), records.map(lambda number, record: record), batch_size),
+        source=_Source(list(files), records.map(lambda number, record: record), batch_size, num_classes),
         drop_remainder=True,
     )
 
 
 def evaluation_batches(
-    files: Sequence[str], *, batch_size: int, resize: ResizeRule, pad_to_multiple: int = 1
+    files: Sequence[str],
+    *,
+    batch_size: int,
+    resize: ResizeRule,
+    pad_to_multiple: int = 1,
+    num_classes: int | None = None,
 ) -> tf.data.Dataset:
     """One pass over the records in order, as batches of (`Batch`, `BatchInfo`); the last may be smaller.
 
@@ -98,6 +105,7 @@ def evaluation_batches(
         batch_size: pictures in each batch, B.
         resize: how pictures are brought to the network's size.
         pad_to_multiple: H and W of the batch are multiples of this.
+        num_classes: a record with a class id that is not below it is an error; None: any will do.
 
     Raises:
         DataError: the files are missing, damaged or hold no record.
@@ -105,9 +113,11 @@ def evaluation_batches(
     _count(files)
     records = tf.data.TFRecordDataset(list(files))
     dataset = records.map(
-        lambda record: _prepare(record, resize, (), None), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        lambda record: _prepare(record, resize, (), None, num_classes),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
     )
-    source = _Source(list(files), records, batch_size)
+    source = _Source(list(files), records, batch_size, num_classes)
     return _batched(dataset, batch_size, pad_to_multiple, source=source, drop_remainder=False)
 
 
@@ -145,12 +155,13 @@ class _Source:
     files: list[str]
     records: tf.data.Dataset
     batch_size: int
+    num_classes: int | None
 
     def find_culprit(self, position: int) -> str | None:
         """Says what is wrong in the batch number `position`; None when everything in it can be read."""
         try:
             for record in self.records.skip(position * self.batch_size).take(self.batch_size):
-                if problem := _problem_of(record):
+                if problem := _problem_of(record, self.num_classes):
                     return problem
         except (tf.errors.DataLossError, tf.errors.NotFoundError):
             return self._find_damaged_file()
@@ -170,15 +181,21 @@ class _Source:
 _ADVICE = "Write the records anew with `lumi dataset transform`"
 
 
-def _problem_of(record: tf.Tensor) -> str | None:
+def _problem_of(record: tf.Tensor, num_classes: int | None) -> str | None:
     try:
         parsed = parse_record(record)
     except tf.errors.OpError as error:
         return f"a record is not an object-detection example ({_first_line(error)}). {_ADVICE}"
+    image_id = parsed["image_id"].numpy().decode(errors="replace")
+    highest = max(parsed["class_ids"].numpy(), default=0)
+    if num_classes is not None and highest >= num_classes:
+        return (
+            f"image {image_id!r}: has a box of class number {highest}, counted from 0, but there are only "
+            f"{num_classes} classes: classes.json is not that of these records. {_ADVICE}"
+        )
     try:
         _decode(parsed["encoded"])
     except tf.errors.OpError as error:
-        image_id = parsed["image_id"].numpy().decode(errors="replace")
         return f"image {image_id!r}: its picture in the record cannot be decoded ({_first_line(error)}). {_ADVICE}"
     return None
 
@@ -224,10 +241,16 @@ def _endless_records(files: list[str], *, seed: int, shuffle_buffer: int, epoch:
 
 
 def _prepare(
-    record: tf.Tensor, resize: ResizeRule, augmentations: Sequence[Mapping[str, Any]], seed: tf.Tensor | None
+    record: tf.Tensor,
+    resize: ResizeRule,
+    augmentations: Sequence[Mapping[str, Any]],
+    seed: tf.Tensor | None,
+    num_classes: int | None,
 ) -> dict[str, tf.Tensor]:
     """One record, decoded, augmented and resized: what `_batched` pads and packs."""
     parsed = parse_record(record)
+    if num_classes is not None:  # on a GPU, looking up a class that is not there gives zeros and no error
+        tf.debugging.assert_less(parsed["class_ids"], num_classes)
     image = _decode(parsed["encoded"])
     picture = Picture(image, parsed["boxes"], parsed["class_ids"], parsed["is_crowd"])
     if augmentations:

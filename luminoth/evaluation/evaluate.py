@@ -97,7 +97,8 @@ def evaluate(
         DataError: the files are missing, hold no record, or one is damaged.
     """
     started = time.monotonic()
-    dataset = evaluation_batches(files, batch_size=batch_size, resize=resize)
+    num_classes = len(class_names if record_class_ids is None else record_class_ids)
+    dataset = evaluation_batches(files, batch_size=batch_size, resize=resize, num_classes=num_classes)
     step = _make_step(model, dataset.element_spec[0], min_score, seed)
     names = ["object"] if class_agnostic else list(class_names)
     ground_truths: list[GroundTruth] = []

@@ -15,7 +15,8 @@ class ResultFile:
     """JSON lines in a file that carries its name only when it is complete; a context manager.
 
     Written beside its place and renamed at the end of the block, also when that is left by Ctrl-C: the lines
-    until then are whole. After any other error an earlier file of that name is as it was.
+    until then are whole. After any other error an earlier file of that name is as it was. What is no plain file,
+    such as a pipe or `/dev/stdout`, is written to as it is.
 
     Args:
         path: folders that are missing are made.
@@ -28,9 +29,11 @@ class ResultFile:
         self.path = path
         if path.is_dir():
             raise OutputError(f"{path}: is a folder; name a file in it")
-        self._unfinished = path.with_name(f".{path.name}.unfinished")
+        self._is_plain = path.is_file() or not path.exists()
+        self._target = path.resolve() if self._is_plain else path  # a link stays one
+        self._unfinished = self._target.with_name(f".{path.name}.unfinished") if self._is_plain else path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._target.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self._unfinished, "w", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -48,13 +51,14 @@ class ResultFile:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self._file.close()
-            if kind is None or issubclass(kind, KeyboardInterrupt):
-                os.replace(self._unfinished, self.path)
+            if self._is_plain and (kind is None or issubclass(kind, KeyboardInterrupt)):
+                os.replace(self._unfinished, self._target)
         except OSError as error:
             if kind is None:
                 raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
         finally:
-            self._unfinished.unlink(missing_ok=True)
+            if self._is_plain:
+                self._unfinished.unlink(missing_ok=True)
 
 
 class ResultStream:

@@ -199,7 +199,7 @@ def _rpn_stages(config: Config) -> RPNStages:
         ),
         losses=partial(
             rpn_losses,
-            **target.model_dump(exclude={"random_seed"}),
+            **target.model_dump(),
             l1_sigma=config.model.rpn.l1_sigma,
         ),
         loss_weights=(config.model.loss.rpn_cls_loss_weight, config.model.loss.rpn_reg_loss_weights),

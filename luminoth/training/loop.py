@@ -157,15 +157,13 @@ def train(config: Any, *, on_event: OnEvent = ignore_events) -> TrainingResult:
                 summaries.scalars(_curves(values, rate, norm, speed.images_per_second), step)
             if checkpoint_due(step) and step < run.total_steps:
                 checkpoint = save()
-                if settings.image_vis:
-                    summaries.pictures(batch, step)
+                _show(summaries, settings, batch, step)
 
         if step < run.total_steps:
             on_event(Interrupted(step))
         if step > run.start_step:
             checkpoint = save()
-            if settings.image_vis:
-                summaries.pictures(batch, step)
+            _show(summaries, settings, batch, step)
     return TrainingResult(run.folder, step, run.total_steps, checkpoint, interrupted=step < run.total_steps)
 
 
@@ -222,6 +220,14 @@ class Speed:
         return None if math.isnan(self._seconds_a_step) else steps * self._seconds_a_step
 
 
+def _show(summaries: Summaries, settings: Any, batch: Batch, step: int) -> None:
+    """What is written with each checkpoint: pictures and histograms, as configured."""
+    if settings.image_vis:
+        summaries.pictures(batch, step)
+    if settings.var_vis:
+        summaries.histograms(step, trained_only=settings.var_vis == "reduced")
+
+
 def _make_dataset(config: Any, run: Run) -> tf.data.Dataset:
     return training_batches(
         run.files,
@@ -233,6 +239,7 @@ def _make_dataset(config: Any, run: Run) -> tf.data.Dataset:
         shuffle_buffer=config.train.shuffle_buffer,
         # Differs from the step when the batch size was changed on the way.
         start_step=run.images_seen // config.train.batch_size,
+        num_classes=len(run.classes),
     )
 
 

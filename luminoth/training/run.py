@@ -87,6 +87,7 @@ def record_run(run: Run, config: Any) -> None:
     """Writes `config.yml` and `classes.json` into the run's folder, for people and other commands."""
     if run.folder is None:
         return
+    run.folder.mkdir(parents=True, exist_ok=True)
     unfinished = run.folder / ".config.yml.unfinished"
     unfinished.write_text(dump_config(config), encoding="utf-8")
     os.replace(unfinished, run.folder / "config.yml")
@@ -105,9 +106,10 @@ def _checked_classes(config: Any) -> list[str]:
 
 
 def _writable(folder: Path) -> Path:
+    """The folder, which need not exist; it is made when there is something to write."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise OutputError(

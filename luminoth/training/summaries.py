@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training: scalars, pictures with boxes, the configuration."""
+"""What TensorBoard shows of a training: scalars, pictures with boxes, histograms, the configuration."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from luminoth.inference.draw import vis_objects
+from luminoth.models.base import named_weights
 from luminoth.types import Batch, Detections
 
 
@@ -25,6 +26,7 @@ class Summaries:
     def __init__(self, folder: Path | None, model: Any, class_names: Sequence[str]) -> None:
         self._writer = tf.summary.create_file_writer(str(folder)) if folder else tf.summary.create_noop_writer()
         self._class_names = class_names
+        self._model = model
         picture = tf.TensorSpec([1, None, None, 3], tf.float32)
         sizes = tf.TensorSpec([1, 2], tf.int32)
         self._detect = tf.function(model.detect, input_signature=[picture, sizes], autograph=False)
@@ -60,6 +62,14 @@ class Summaries:
             for name, objects in drawn.items():
                 picture = np.asarray(vis_objects(image, objects))
                 tf.summary.image(name, picture[np.newaxis], step=step)
+        self._writer.flush()
+
+    def histograms(self, step: int, *, trained_only: bool) -> None:
+        """Writes how the values of each weight are distributed; of all weights, or of those that are trained."""
+        with self._writer.as_default():
+            for name, weight in named_weights(self._model).items():
+                if weight.trainable or not trained_only:
+                    tf.summary.histogram(f"weights/{name}", weight.value, step=step)
         self._writer.flush()
 
     def _ground_truth(self, batch: Batch) -> list[dict[str, Any]]:

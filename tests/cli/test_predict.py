@@ -255,6 +255,17 @@ def test_wrong_usage(lumi, options, message):
     assert message in err
 
 
+def test_results_do_not_replace_what_they_come_from(lumi):
+    save("a.png")
+    with open("a.png", "rb") as file:
+        before = file.read()
+    status, _, err = lumi("predict", ".", "--checkpoint", "x", "-f", "../" + os.path.basename(os.getcwd()) + "/a.png")
+    assert (status, err.splitlines()[-1].endswith("which the results would replace; name another")) == (2, True)
+    assert lumi("predict", "a.png", "-c", "run.yml", "-f", "run.yml")[0] == 2
+    with open("a.png", "rb") as file:
+        assert file.read() == before
+
+
 def test_unwritable_outputs(lumi):
     save("a.png")
     os.mkdir("folder")

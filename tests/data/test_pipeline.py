@@ -288,7 +288,7 @@ def test_a_picture_that_cannot_be_decoded_is_named(tmp_path, broken):
     path = write(tmp_path / "a.tfrecords", examples)
     batches = iterate(evaluation_batches([path], batch_size=2, resize=KEEP_SIZE))
     assert names_of([next(batches)]) == ["a", "b"]
-    with pytest.raises(DataError, match=r"image 'broken'.*cannot be decoded \(.+\).*lumi dataset check"):
+    with pytest.raises(DataError, match=r"image 'broken'.*cannot be decoded \(.+\).*lumi dataset transform"):
         next(batches)
     with pytest.raises(DataError, match="image 'broken'"):
         take([path], 5, batch_size=2, start_step=1)
@@ -309,6 +309,16 @@ def test_a_record_that_holds_something_else(tmp_path):
         writer.write(b"\xff\xff\xffnot a message")
     with pytest.raises(DataError, match="a record is not an object-detection example"):
         list(iterate(evaluation_batches([str(path)], batch_size=1, resize=KEEP_SIZE)))
+
+
+def test_a_class_that_there_is_not(mixed):
+    """As when classes.json was changed: named, since a GPU would train on with zeros in place of the class."""
+    assert len(list(iterate(evaluation_batches([mixed[0]], batch_size=1, resize=KEEP_SIZE, num_classes=3)))) == 3
+    message = "image 'two': has a box of class number 2, counted from 0, but there are only 2 classes"
+    with pytest.raises(DataError, match=message):
+        list(iterate(evaluation_batches([mixed[0]], batch_size=1, resize=KEEP_SIZE, num_classes=2)))
+    with pytest.raises(DataError, match=message):
+        take([mixed[0]], 3, num_classes=2)
 
 
 def test_errors_of_the_consumer_pass_through(mixed):

@@ -301,6 +301,8 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
     (tmp_path / "file").write_text("keep")
     with pytest.raises(OutputError, match="file"):
         write_toytown(tmp_path / "file", images=1)
+    with pytest.raises(OutputError, match="file/set: cannot be written"):
+        write_toytown(tmp_path / "file" / "set", images=1)
     assert tree(tmp_path) == {"mine/notes.txt": b"keep", "file": b"keep"}
 
 
@@ -395,6 +397,8 @@ def test_a_film_needs_a_known_suffix_and_a_new_name(tmp_path):
     with pytest.raises(OutputError, match="already"):
         write_toytown_video(tmp_path / "film.mp4", seconds=1)
     assert (tmp_path / "film.mp4").read_text() == "keep"
+    with pytest.raises(OutputError, match=r"film\.mp4/film\.mp4: cannot be written"):
+        write_toytown_video(tmp_path / "film.mp4" / "film.mp4", seconds=1)
 
 
 # --- The command ----------------------------------------------------------------

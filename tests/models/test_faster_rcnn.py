@@ -213,7 +213,7 @@ def test_frozen_parts_by_configuration():
     assert trained_groups() == head | blocks | {"backbone/conv1", "backbone/block1"}
     assert trained_groups("model.base_network.trainable=false") == head | {"backbone/block4"}
     assert trained_groups("model.base_network.trainable=false", "model.base_network.freeze_tail=true") == head
-    with pytest.raises(ConfigError, match="fine_tune_from is 'block9'.*conv1, block1, block2, block3, block4"):
+    with pytest.raises(ConfigError, match=r"fine_tune_from is 'block9'.*conv1, block1, block2, block3, block4"):
         trained_groups("model.base_network.fine_tune_from=block9")
 
 
@@ -254,7 +254,7 @@ def test_weights_have_stable_unique_names(model):
 def test_pretraining_must_be_said():
     model = tiny_model()
     assert load_pretrained_backbone(model, tiny_config()) == "random weights"
-    with pytest.raises(ConfigError, match="fine_tune_from: null.*train_batch_norm: true"):
+    with pytest.raises(ConfigError, match=r"fine_tune_from: null.*train_batch_norm: true"):
         load_pretrained_backbone(
             model, tiny_config("model.base_network.fine_tune_from=block2", "model.base_network.train_batch_norm=false")
         )

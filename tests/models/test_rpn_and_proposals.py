@@ -58,6 +58,17 @@ def test_anchors_over_the_edge_take_part_when_allowed():
     assert float(wide) < float(strict)
 
 
+def test_random_seed_draws_another_sample():
+    def loss(**settings):
+        truth = batch([[]])
+        return float(
+            rpn_losses(output([1.0, -2.0, 0.5, 9.0]), truth, tf.constant([1, 2]), minibatch_size=1, **settings)[0]
+        )
+
+    assert loss() == loss()
+    assert len({loss(random_seed=seed) for seed in range(8)}) > 1
+
+
 def test_proposals_by_hand():
     deltas = np.zeros((4, 4), np.float32)
     deltas[1] = [0.5, 0, math.log(2), 0]  # 10 to the right, twice as wide: [30, 30, 70, 50]

@@ -198,12 +198,12 @@ def read_scalars(folder):
     return {
         name: {event.step: float(tf.make_ndarray(event.tensor_proto)) for event in accumulator.Tensors(name)}
         for name in accumulator.Tags()["tensors"]
-        if "/" in name and not name.startswith(("config", "ground", "predictions"))
+        if name.startswith(("losses/", "train/"))
     }, accumulator.Tags()["tensors"]
 
 
 def test_tensorboard_gets_curves_pictures_and_the_configuration(dataset, tmp_path, tiny_model):
-    config = tiny_config(dataset, tmp_path, max_steps=4, save_summaries_steps=2, image_vis="train")
+    config = tiny_config(dataset, tmp_path, max_steps=4, save_summaries_steps=2, image_vis="train", var_vis="reduced")
     _, events = run(config)
     scalars, names = read_scalars(tmp_path / "run")
     steps = {event.step: event for event in events if isinstance(event, StepDone)}
@@ -222,6 +222,7 @@ def test_tensorboard_gets_curves_pictures_and_the_configuration(dataset, tmp_pat
     }
     assert scalars["train/gradient_norm"][4] == pytest.approx(steps[4].gradient_norm, rel=1e-6)
     assert {"config", "ground_truth", "predictions"} <= set(names)
+    assert any(name.startswith("weights/") for name in names)
 
     accumulator = EventAccumulator(str(tmp_path / "run")).Reload()
     picture = tf.make_ndarray(accumulator.Tensors("ground_truth")[0].tensor_proto)

@@ -87,10 +87,8 @@ def write_toytown(
     target = Path(output_dir)
     _check_arguments(images, format, val_fraction, image_size)
     _refuse_to_overwrite(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-unfinished-", dir=target.parent))
+    unfinished = _folder_beside(target)
     try:
-        unfinished.chmod(0o777 & ~_umask())  # mkdtemp lets nobody else in
         writer = _WRITERS[format](unfinished)
         splits = _split(images, val_fraction)
         pictures = {}
@@ -100,9 +98,10 @@ def write_toytown(
         if target.exists():
             target.rmdir()  # empty, as was made sure; some systems do not rename onto an empty folder
         os.replace(unfinished, target)
-    except BaseException:
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
+    finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     return _summarise(target, format, pictures)
 
 
@@ -131,6 +130,16 @@ def _refuse_to_overwrite(target: Path) -> None:
             raise OutputError(f"{target}: the folder is not empty; name a new one, or delete this one first")
     elif target.exists():
         raise OutputError(f"{target}: there is a file of this name; name a new folder")
+
+
+def _folder_beside(target: Path) -> Path:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-unfinished-", dir=target.parent))
+        folder.chmod(0o777 & ~_umask())  # mkdtemp lets nobody else in
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error.strerror or error}); name another folder") from error
+    return folder
 
 
 def _umask() -> int:

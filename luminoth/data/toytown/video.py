@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -51,10 +52,10 @@ def write_toytown_video(
     """
     target = Path(path)
     check_video_arguments(target, seconds=seconds, fps=fps, image_size=image_size)
-    target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.stem}-unfinished{target.suffix}")
     truth = []
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with _VideoFile(unfinished, fps, image_size) as video:
             for pixels, objects in animate(seed, count_frames(seconds, fps), fps, image_size):
                 video.write(pixels)
@@ -62,8 +63,11 @@ def write_toytown_video(
                 if progress is not None:
                     progress()
         os.replace(unfinished, target)
+    except OSError as error:  # PyAV's are of this kind too
+        raise OutputError(f"{target}: cannot be written ({error.strerror or error}); name another file") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # as when its folder is none
+            unfinished.unlink(missing_ok=True)
     return truth
 
 

@@ -115,6 +115,7 @@ def rpn_losses(
     allowed_border: float = 0.0,
     clobber_positives: bool = False,
     l1_sigma: float = 3.0,
+    random_seed: int | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Classification and regression loss over a random sample of anchors (Faster R-CNN, equation 1).
 
@@ -124,11 +125,15 @@ def rpn_losses(
         output: of the RPN for `batch.images`.
         seed: [2] int32.
         allowed_border: anchors that reach over the picture's edge by more pixels than this are left out.
-        l1_sigma: of `smooth_l1`. For the rest see `match` and `sample_labels`.
+        l1_sigma: of `smooth_l1`.
+        random_seed: mixed into `seed`, to draw other samples in an otherwise equal run.
+        For the rest see `match` and `sample_labels`.
 
     Returns:
         Two float32 scalars.
     """
+    if random_seed is not None:
+        seed = tf.random.fold_in(seed, random_seed)
     batch_size = tf.shape(batch.images)[0]
     anchors = tf.broadcast_to(output.anchors, (batch_size, tf.shape(output.anchors)[0], 4))  # [N, 4] -> [B, N, 4]
     matches = match(
