@@ -89,12 +89,12 @@ def read_weights_file(
     try:
         with h5py.File(path, "r") as file:
             stored = _read_group(file.get("weights", {}))
+            _check_fit(path, stored, weights)  # first: another model has other optimizer slots, too
             saved_optimizer = file.get("optimizer")
             slots = _read_slots(path, saved_optimizer, optimizer, trained) if optimizer is not None else []
             step = int(file.attrs["step"])
     except (OSError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path}: damaged or not a Luminoth weights file ({_first_line(error)})") from error
-    _check_fit(path, stored, weights)
     for name, variable in weights.items():
         variable.assign(stored[name])
     for variable, value in _zip_slots(optimizer, slots):

@@ -129,11 +129,11 @@ def transform(
 
     from luminoth.data.readers import open_reader
 
+    reader = open_reader(reader_type, data_dir, options)  # a wrong layout shows before TensorFlow is loaded
     load_tensorflow()
     from luminoth.data.transform import Filters
     from luminoth.data.transform import transform as run_transform
 
-    reader = open_reader(reader_type, data_dir, options)
     filters = Filters(only_classes, only_images, limit_examples, class_examples)
     with _SplitProgress() as bars:
         report = run_transform(reader, output_dir, splits, filters=filters, strict=strict, on_progress=bars.update)

@@ -40,7 +40,10 @@ _DEFAULT_BATCH_SIZE = 4
     "configured run.",
 )  # fmt: skip
 @click.option("--split", default="val", show_default=True, help="Which records: <split>.tfrecords.")
-@click.option("--watch/--no-watch", help="Evaluate all checkpoints of the run in order, and go on as new ones come.")
+@click.option(
+    "--watch/--no-watch", show_default=True,
+    help="Evaluate all checkpoints of the run in order, and go on as new ones come.",
+)  # fmt: skip
 @click.option(
     "--from-global-step", "from_step", metavar="N", type=click.IntRange(0), default=0,
     help="Leave out checkpoints before this step.",
@@ -83,10 +86,10 @@ def eval(
         raise click.UsageError("state the run with -c FILE, or a checkpoint with --checkpoint")
     from luminoth.checkpoints.store import find_checkpoint, run_folder
 
+    named = None if checkpoint == _LAST else find_checkpoint(checkpoint)  # a wrong name shows at once
     load_tensorflow()
     from luminoth.evaluation.checkpoint import open_split
 
-    named = None if checkpoint == _LAST else find_checkpoint(checkpoint)
     stated = {"train.job_dir": job_dir, "train.run_name": run_name}
     # JSON's quotes keep YAML from taking a name such as `on` for something else.
     extra = [f"{key}={json.dumps(value)}" for key, value in stated.items() if value is not None]

@@ -68,17 +68,21 @@ def _make_bar(label: str, total: int | None, unit: str, done: int):
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
+    from rich.table import Column
 
+    # Bar and note share what the numbers leave; a long note is cut, and never takes their place.
+    note = Column(ratio=2, no_wrap=True, overflow="ellipsis")
     bar = RichProgress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
         TaskProgressColumn(),
         TextColumn("{task.completed:.0f}" + (f"/{total}" if total else "") + f" {unit}"),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}", markup=False),
+        TextColumn("{task.fields[note]}", markup=False, table_column=note),
         console=Console(stderr=True),
         refresh_per_second=5,
+        expand=True,
         # Rich would send results meant for standard output to standard error, where the bar is: right only
         # when both are the same terminal.
         redirect_stdout=sys.stdout.isatty(),

@@ -112,6 +112,9 @@ def test_a_model_of_another_width_is_refused(tmp_path):
     folder, _, _ = save(tmp_path)
     with pytest.raises(CheckpointError, match="have another shape"):
         store.restore(folder, TinyDetector(width=6))
+    other = TinyDetector(width=6)  # its optimizer does not fit either, but that is not what is wrong
+    with pytest.raises(CheckpointError, match="have another shape"):
+        store.restore(folder, other, optimizer_for(other))
 
 
 @pytest.mark.parametrize("length", [0, 100, 5000])
