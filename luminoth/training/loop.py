@@ -153,7 +153,7 @@ def train(config: Any, *, on_event: OnEvent = ignore_events) -> TrainingResult:
                     speed.images_per_second, speed.seconds_for(run.total_steps - step),
                 )
             )  # fmt: skip
-            if summaries_due(step):
+            if summaries_due(step) or step == run.total_steps:
                 summaries.scalars(_curves(values, rate, norm, speed.images_per_second), step)
             if checkpoint_due(step) and step < run.total_steps:
                 checkpoint = save()
