@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+# The name of class ids that stand for nothing (torchvision's COCO has ten): kept in the arithmetic, never shown.
+UNUSED_CLASS = "N/A"
+
 
 @dataclass(frozen=True, eq=False)
 class Example:

@@ -30,7 +30,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # What the pages call "not there yet". A command that has come since fails a test here: then the pages must change.
 NOT_THERE_YET = (
-    *("checkpoint", "server", "cloud", "export", "benchmark", "doctor"),
+    *("server", "cloud", "export", "benchmark", "doctor"),
+    *(
+        f"checkpoint {name}"
+        for name in ("list", "info", "create", "edit", "delete", "export", "import", "refresh", "download")
+    ),
     *("dataset check", "dataset stats", "dataset show", "dataset convert"),
 )
 

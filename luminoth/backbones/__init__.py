@@ -1,6 +1,6 @@
 """Networks that turn pictures into feature maps.
 
-A backbone is a `keras.layers.Layer` that states its `stride` and `out_channels`, turns pixels into what its
-weights expect (`normalise`), and may carry a `tail`: the layers that follow RoI pooling in a C4 detector.
-All variables exist as soon as a layer is constructed.
+A backbone is a `Layer` that states how it wants its pixels (`pixels`), returns a tuple of maps, finest first, with the
+`strides` and `out_channels` it states, names its parts (`groups`, `group(name)`) for freezing, and may carry a `tail`:
+the layers that follow RoI pooling in a C4 detector. All variables exist as soon as a layer is constructed.
 """

@@ -1,4 +1,8 @@
-"""The convolution that all backbones and heads are made of."""
+"""The layers that all backbones and heads are made of.
+
+They compute in the type of their inputs: weights are float32 and are cast where they are used. So the precision of a
+network is decided in one place, where the pixels enter it; Keras' own casting is switched off.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,36 @@ import tensorflow as tf
 _STATISTICS_MOMENTUM = 0.97
 
 
-class Conv(keras.layers.Layer):
+class Layer(keras.layers.Layer):
+    """A Keras layer that makes its weights in its constructor and leaves the type of its inputs alone."""
+
+    def __init__(self, *, name: str) -> None:
+        super().__init__(name=name, autocast=False)
+        self.built = True
+
+
+class WeightedLayer(Layer):
+    """A layer with a kernel and a bias, or what amounts to them, that can be frozen."""
+
+    def __init__(self, *, name: str) -> None:
+        super().__init__(name=name)
+        self._frozen: tuple[tf.Tensor, tf.Tensor] | None = None
+
+    def freeze(self, dtype: tf.DType) -> None:
+        """From now on computes with today's weights, prepared once and kept in `dtype`; for inference only."""
+        kernel, bias = self.kernel_and_bias()
+        self._frozen = tf.cast(kernel, dtype), tf.cast(bias, dtype)
+
+    def kernel_and_bias(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Float32 kernel and bias that the inputs meet outside training."""
+        raise NotImplementedError
+
+    def _weights_in(self, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
+        kernel, bias = self._frozen or self.kernel_and_bias()
+        return tf.cast(kernel, dtype), tf.cast(bias, dtype)
+
+
+class Conv(WeightedLayer):
     """A convolution with bias or batch norm, and an optional activation.
 
     Padding is symmetric (`dilation * (kernel_size - 1) // 2` on every side), also with stride 2, where Keras'
@@ -21,16 +54,18 @@ class Conv(keras.layers.Layer):
         in_channels: channels of the input.
         filters: channels of the output.
         kernel_size: side of a square kernel, or (height, width); odd.
-        stride: of the output grid, in input cells.
-        dilation: distance between the kernel's taps.
+        stride: of the output grid, in input cells: 1 or 2.
+        dilation: distance between the kernel's taps; 1 where the stride is 2.
+        groups: parts into which the channels are split; an output channel sees its own part only. `in_channels`
+            makes the convolution depthwise.
         norm: batch norm instead of a bias.
         train_norm: whether batch norm learns scale and offset and follows the batch's statistics in training.
         norm_epsilon: added to the variance.
-        activation: "relu", "relu6" or None.
+        activation: "relu", "relu6", another name that `keras.activations` knows, or None.
         kernel_initializer: Keras initializer.
         weight_decay: factor of the L2 loss on the kernel (`weight_decay * sum(kernel ** 2) / 2`).
 
-    Input [B, H, W, in_channels], output [B, ceil(H / stride), ceil(W / stride), filters].
+    Input [B, H, W, in_channels], output [B, ceil(H / stride), ceil(W / stride), filters], both of one floating type.
     """
 
     def __init__(
@@ -41,6 +76,7 @@ class Conv(keras.layers.Layer):
         *,
         stride: int = 1,
         dilation: int = 1,
+        groups: int = 1,
         norm: bool = False,
         train_norm: bool = False,
         norm_epsilon: float = 1e-5,
@@ -52,12 +88,12 @@ class Conv(keras.layers.Layer):
         super().__init__(name=name)
         self.filters, self.stride, self.dilation = filters, stride, dilation
         height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-        self._borders = dilation * (height - 1) // 2, dilation * (width - 1) // 2
+        self._is_depthwise = groups == in_channels == filters and groups > 1
         self._activation = keras.activations.get(activation)
         self._has_norm, self._train_norm, self._norm_epsilon = norm, train_norm, norm_epsilon
         self.kernel = self.add_weight(
             name="kernel",
-            shape=(height, width, in_channels, filters),
+            shape=(height, width, in_channels // groups, filters),
             initializer=kernel_initializer,
             regularizer=keras.regularizers.L2(weight_decay / 2) if weight_decay else None,
         )
@@ -68,37 +104,47 @@ class Conv(keras.layers.Layer):
             self.moving_variance = self._channel_weight("moving_variance", "ones", trainable=False)
         else:
             self.bias = self._channel_weight("bias", "zeros", trainable=True)
-        self.built = True
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        if not self._has_norm:
-            return self._activate(tf.nn.bias_add(self._convolve(inputs, self.kernel), self.bias))
-        if training and self._train_norm and self.trainable:
-            return self._activate(self._normalise_by_batch(self._convolve(inputs, self.kernel)))
-        kernel, bias = self.folded()
-        return self._activate(tf.nn.bias_add(self._convolve(inputs, kernel), bias))
+        if training and self._has_norm and self._train_norm and self.trainable:
+            kernel = tf.cast(self._evenly_padded(self.kernel), inputs.dtype)
+            return self._activation(self._normalise_by_batch(self._convolve(inputs, kernel)))
+        kernel, bias = self._weights_in(inputs.dtype)
+        return self._activation(tf.nn.bias_add(self._convolve(inputs, kernel), bias))
 
-    def folded(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Kernel and bias that give what kernel and batch norm with its stored statistics give."""
-        gamma, beta = tf.cast(self.gamma, tf.float32), tf.cast(self.beta, tf.float32)
-        mean, variance = tf.cast(self.moving_mean, tf.float32), tf.cast(self.moving_variance, tf.float32)
-        scale = gamma * tf.math.rsqrt(variance + self._norm_epsilon)
+    def kernel_and_bias(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Float32 kernel and bias that the inputs meet outside training, batch norm folded in."""
         kernel = tf.convert_to_tensor(self.kernel)
-        return kernel * tf.cast(scale, kernel.dtype), tf.cast(beta - mean * scale, kernel.dtype)
+        if not self._has_norm:
+            return self._evenly_padded(kernel), tf.convert_to_tensor(self.bias)
+        scale = self.gamma * tf.math.rsqrt(self.moving_variance + self._norm_epsilon)
+        return self._evenly_padded(kernel * scale), self.beta - self.moving_mean * scale
 
     def _channel_weight(self, name: str, initializer: str, *, trainable: bool):
         return self.add_weight(name=name, shape=(self.filters,), initializer=initializer, trainable=trainable)
 
-    def _convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        # With stride 1 "SAME" is symmetric already. With stride 2 the padding is the convolution's own: `tf.pad` and
-        # "VALID" trains faster, since it stays in oneDNN, but corrupts memory there on TensorFlow 2.21 (the process
-        # dies of "double free" within a hundred steps on small pictures).
-        rows, columns = self._borders
-        padding = "SAME" if self.stride == 1 else [[0, 0], [rows, rows], [columns, columns], [0, 0]]
-        return tf.nn.conv2d(inputs, kernel, self.stride, padding, dilations=self.dilation)
+    def _evenly_padded(self, kernel: tf.Tensor) -> tf.Tensor:
+        """The kernel with which "SAME" pads evenly.
 
-    def _activate(self, outputs: tf.Tensor) -> tf.Tensor:
-        return self._activation(outputs)
+        At stride 2 it pads an odd kernel unevenly; with a row and a column of zeros more it pads evenly, for maps of
+        even and odd sizes alike. Padding stated to the convolution leaves oneDNN in training, and ends the process
+        where a depthwise convolution is fused with its bias (TensorFlow 2.21).
+        """
+        more_rows, more_columns = (int(self.stride > 1 and size > 1) for size in self.kernel.shape[:2])
+        if not more_rows and not more_columns:
+            return tf.convert_to_tensor(kernel)
+        return tf.pad(kernel, [[0, more_rows], [0, more_columns], [0, 0], [0, 0]])
+
+    def _convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        if self._is_depthwise:
+            kernel = tf.transpose(kernel, (0, 1, 3, 2))  # [kh, kw, 1, C] -> [kh, kw, C, 1]
+            strides, dilations = [1, self.stride, self.stride, 1], [self.dilation] * 2
+            return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME", dilations=dilations)
+        if self.stride > 1 and kernel.shape[:2] == (1, 1):
+            # The gradient of a strided 1 x 1 convolution corrupts memory in oneDNN (TensorFlow 2.21): the process dies
+            # of "double free" within a hundred steps on small pictures.
+            return tf.nn.conv2d(inputs[:, :: self.stride, :: self.stride], kernel, 1, "SAME")
+        return tf.nn.conv2d(inputs, kernel, self.stride, "SAME", dilations=self.dilation)
 
     def _normalise_by_batch(self, outputs: tf.Tensor) -> tf.Tensor:
         normalised, mean, variance = tf.compat.v1.nn.fused_batch_norm(
@@ -113,8 +159,8 @@ class Conv(keras.layers.Layer):
         return normalised
 
 
-class Dense(keras.layers.Layer):
-    """A fully connected layer over the last axis, with bias and an optional activation.
+class Dense(WeightedLayer):
+    """A fully connected layer over the last axis, with bias and an optional activation, in the inputs' type.
 
     Args:
         in_features, out_features: sizes of the last axis.
@@ -142,7 +188,11 @@ class Dense(keras.layers.Layer):
             regularizer=keras.regularizers.L2(weight_decay / 2) if weight_decay else None,
         )
         self.bias = self.add_weight(name="bias", shape=(out_features,), initializer="zeros")
-        self.built = True
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return self._activation(tf.matmul(inputs, self.kernel) + self.bias)
+        """inputs: [..., in_features] to [..., out_features]."""
+        kernel, bias = self._weights_in(inputs.dtype)
+        return self._activation(tf.nn.bias_add(tf.matmul(inputs, kernel), bias))
+
+    def kernel_and_bias(self) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)

@@ -1,6 +1,7 @@
-"""ResNet v1 (He et al. 2015), cut for detection: conv1 to block3 give features, block4 is the head's tail.
+"""ResNet v1 and ResNeXt (He et al. 2015, Xie et al. 2016), cut for detection.
 
-Groups are named as in Luminoth: `conv1`, `block1` ... `block4` (conv2_x ... conv5_x in the paper).
+Groups are named as in Luminoth: `conv1`, `block1` ... `block4` (conv2_x ... conv5_x in the papers, res2 ... res5 in
+Detectron2, layer1 ... layer4 in torchvision).
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import keras
 import tensorflow as tf
 
-from luminoth.backbones.layers import Conv
+from luminoth.backbones.layers import Conv, Layer
+from luminoth.backbones.pixels import CAFFE_PIXELS, PixelRule
 from luminoth.errors import ModelError
 
 
@@ -22,51 +23,57 @@ class ResNetShape:
     Attributes:
         units: residual units of block1 ... block4.
         widths: channels of the 3 x 3 convolutions of block1 ... block4.
-        expansion: output channels of a unit / its width. 4: bottleneck units (1 x 1, 3 x 3, 1 x 1); 1: basic
-            units (3 x 3, 3 x 3).
+        out_channels: of block1 ... block4.
+        is_bottleneck: units of 1 x 1, 3 x 3, 1 x 1 convolutions; else of two 3 x 3.
+        groups: of the 3 x 3 convolutions of bottleneck units (ResNeXt's cardinality).
         stem_width: channels of the first convolution.
     """
 
     units: tuple[int, int, int, int]
     widths: tuple[int, int, int, int] = (64, 128, 256, 512)
-    expansion: int = 4
+    out_channels: tuple[int, int, int, int] = (256, 512, 1024, 2048)
+    is_bottleneck: bool = True
+    groups: int = 1
     stem_width: int = 64
-
-    def out_channels(self, block: int) -> int:
-        """Channels of the output of block 1 ... 4."""
-        return self.widths[block - 1] * self.expansion
 
 
 RESNET_SHAPES = {
     "resnet_v1_50": ResNetShape((3, 4, 6, 3)),
     "resnet_v1_101": ResNetShape((3, 4, 23, 3)),
     "resnet_v1_152": ResNetShape((3, 8, 36, 3)),
+    "resnext_101_32x8d": ResNetShape((3, 4, 23, 3), widths=(256, 512, 1024, 2048), groups=32),
 }
 
 
 def thin_resnet_shape(width: int) -> ResNetShape:
     """A small ResNet of basic units (2, 2, 2, 2), `width` channels in block1, doubled from block to block."""
-    return ResNetShape((2, 2, 2, 2), (width, 2 * width, 4 * width, 8 * width), expansion=1, stem_width=width)
+    widths = (width, 2 * width, 4 * width, 8 * width)
+    return ResNetShape((2, 2, 2, 2), widths, widths, is_bottleneck=False, stem_width=width)
 
 
-class ResNet(keras.layers.Layer):
-    """conv1, pooling and block1 ... block3; block4 as `tail`.
+class ResNet(Layer):
+    """conv1, pooling and blocks, some of whose outputs are the feature maps.
 
     Args:
         shape: units and widths.
-        output_stride: 16, or 8: block3 then keeps block2's grid and dilates its convolutions instead.
-        with_tail: whether block4 is made.
+        outputs: numbers of the blocks whose outputs are returned, ascending. Blocks after the last are not made,
+            except block4 as `tail`.
+        output_stride: largest stride, 8, 16 or 32: a block that would stride beyond it dilates its 3 x 3
+            convolutions by 2 instead.
+        with_tail: whether block4 is made to be run on each pooled RoI ("C4").
         tail_stride: stride of the tail's first unit, 1 or 2.
-        stride_in_3x3: where a bottleneck unit strides: in its 3 x 3 (torchvision) or its first 1 x 1 (the paper,
-            Keras Applications, Detectron2's R50 and R101).
+        stride_in_3x3: where a bottleneck unit strides: in its 3 x 3 (torchvision, Detectron2's X101) or its first
+            1 x 1 (the paper, Keras Applications, Detectron2's R50 and R101).
         train_norm: whether batch norm is trained; frozen otherwise.
-        norm_epsilon: 1.001e-5 is Keras Applications'.
-        channel_means: subtracted from the channels, in the order that the weights expect.
-        channel_scale: what pixels are divided by afterwards.
-        bgr: whether the weights expect blue first.
+        norm_epsilon: 1.001e-5 is Keras Applications'; 1e-5 torchvision's and Detectron2's; 0 that of torchvision's
+            first COCO weights.
+        pixels: how the weights want their pixels.
         weight_decay: factor of the L2 loss on kernels.
 
-    Call: [B, H, W, 3] normalised pixels to [B, H / stride, W / stride, out_channels].
+    Attributes:
+        strides, out_channels: of the maps returned.
+
+    Call: [B, H, W, 3] normalised pixels to a tuple of maps [B, ceil(H / stride), ceil(W / stride), channels].
     """
 
     groups = ("conv1", "block1", "block2", "block3", "block4")
@@ -75,91 +82,81 @@ class ResNet(keras.layers.Layer):
         self,
         shape: ResNetShape,
         *,
+        outputs: Sequence[int] = (3,),
         output_stride: int = 16,
         with_tail: bool = True,
         tail_stride: int = 1,
         stride_in_3x3: bool = False,
         train_norm: bool = False,
         norm_epsilon: float = 1.001e-5,
-        channel_means: Sequence[float] = (103.939, 116.779, 123.68),
-        channel_scale: float = 1.0,
-        bgr: bool = True,
+        pixels: PixelRule = CAFFE_PIXELS,
         weight_decay: float = 0.0,
         name: str = "backbone",
     ) -> None:
         super().__init__(name=name)
-        if output_stride not in (8, 16):
-            raise ModelError(f"a ResNet's output_stride must be 8 or 16; got {output_stride}")
-        self.stride, self.out_channels = output_stride, shape.out_channels(3)
-        self.is_bottleneck = shape.expansion > 1
-        self._channel_means, self._channel_scale, self._bgr = tuple(channel_means), channel_scale, bgr
-        conv_settings = {"train_norm": train_norm, "norm_epsilon": norm_epsilon, "weight_decay": weight_decay}
+        if output_stride not in (8, 16, 32):
+            raise ModelError(f"a ResNet's output_stride must be 8, 16 or 32; got {output_stride}")
+        if with_tail and max(outputs) == 4:
+            raise ModelError("block4 gives features, so it cannot be the tail as well")
+        self.is_bottleneck, self._outputs, self.pixels = shape.is_bottleneck, tuple(outputs), pixels
+        settings = {"train_norm": train_norm, "norm_epsilon": norm_epsilon, "weight_decay": weight_decay}
+        units = {"stride_in_3x3": stride_in_3x3, "conv_settings": settings}
+        self.conv1 = Conv(3, shape.stem_width, 7, stride=2, norm=True, activation="relu", name="conv1", **settings)
+        self.blocks, strides, stride, dilation = [], [], 4, 1
+        for number in range(1, max(outputs) + 1):
+            unit_stride = 1 if number == 1 else 2
+            if stride * unit_stride > output_stride:
+                unit_stride, dilation = 1, 2 * dilation
+            stride *= unit_stride
+            self.blocks.append(_Block(shape, number, stride=unit_stride, dilation=dilation, **units))
+            strides.append(stride)
+        self.tail = _Block(shape, 4, stride=tail_stride, dilation=1, **units) if with_tail else None
+        self.strides = tuple(strides[number - 1] for number in outputs)
+        self.out_channels = tuple(shape.out_channels[number - 1] for number in outputs)
 
-        def block(number: int, in_channels: int, stride: int, dilation: int = 1) -> _Block:
-            return _Block(
-                shape,
-                number,
-                in_channels,
-                stride,
-                dilation,
-                stride_in_3x3,
-                conv_settings,
-                name=f"block{number}",
-            )
-
-        self.conv1 = Conv(3, shape.stem_width, 7, stride=2, norm=True, activation="relu", name="conv1", **conv_settings)
-        self.block1 = block(1, shape.stem_width, 1)
-        self.block2 = block(2, shape.out_channels(1), 2)
-        self.block3 = block(3, shape.out_channels(2), *((2, 1) if output_stride == 16 else (1, 2)))
-        self.tail = block(4, shape.out_channels(3), tail_stride) if with_tail else None
-        self.built = True
-
-    def normalise(self, images: tf.Tensor) -> tf.Tensor:
-        """RGB pixels [B, H, W, 3], 0 to 255, to what the weights expect."""
-        ordered = tf.reverse(images, [-1]) if self._bgr else images
-        return (ordered - tf.constant(self._channel_means)) / self._channel_scale
-
-    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
         features = self.conv1(images, training=training)
-        # Zeros are as good as minus infinity around a ReLU's output.
-        features = tf.nn.max_pool2d(features, 3, 2, [[0, 0], [1, 1], [1, 1], [0, 0]])
-        for block in (self.block1, self.block2, self.block3):
+        # Zeros are as good as minus infinity around a ReLU's output; XLA knows no padding stated to the pooling.
+        features = tf.nn.max_pool2d(tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]]), 3, 2, "VALID")
+        maps = []
+        for block in self.blocks:
             features = block(features, training=training)
-        return features
+            maps.append(features)
+        return tuple(maps[number - 1] for number in self._outputs)
 
-    def group(self, name: str) -> keras.layers.Layer | None:
-        """The layer of a group of `groups`; None for a tail that was not made."""
-        return self.tail if name == "block4" else getattr(self, name)
+    def group(self, name: str) -> Layer | None:
+        """The layer of a group of `groups`; None for a block that was not made."""
+        layers = {layer.name: layer for layer in (self.conv1, *self.blocks, self.tail) if layer is not None}
+        return layers.get(name)
 
 
-class _Block(keras.layers.Layer):
+class _Block(Layer):
     """Residual units of one width; the first one strides and changes the number of channels."""
 
     def __init__(
         self,
         shape: ResNetShape,
         number: int,
-        in_channels: int,
+        *,
         stride: int,
         dilation: int,
         stride_in_3x3: bool,
         conv_settings: dict,
-        *,
-        name: str,
     ) -> None:
-        super().__init__(name=name)
-        width, self.out_channels = shape.widths[number - 1], shape.out_channels(number)
-        self.stride = stride
+        super().__init__(name=f"block{number}")
+        width, self.out_channels, self.stride = shape.widths[number - 1], shape.out_channels[number - 1], stride
+        in_channels = shape.stem_width if number == 1 else shape.out_channels[number - 2]
         self.units = []
         for index in range(shape.units[number - 1]):
-            arguments = (in_channels if index == 0 else self.out_channels, width, self.out_channels)
+            channels = (in_channels if index == 0 else self.out_channels, width, self.out_channels)
             unit_stride, unit_name = stride if index == 0 else 1, f"unit{index + 1}"
-            if shape.expansion == 1:
-                unit = _BasicUnit(*arguments, unit_stride, dilation, conv_settings, name=unit_name)
+            if shape.is_bottleneck:
+                unit = _BottleneckUnit(
+                    *channels, unit_stride, dilation, shape.groups, stride_in_3x3, conv_settings, name=unit_name
+                )
             else:
-                unit = _BottleneckUnit(*arguments, unit_stride, dilation, stride_in_3x3, conv_settings, name=unit_name)
+                unit = _BasicUnit(*channels, unit_stride, dilation, conv_settings, name=unit_name)
             self.units.append(unit)
-        self.built = True
 
     def call(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
         for unit in self.units:
@@ -167,7 +164,7 @@ class _Block(keras.layers.Layer):
         return features
 
 
-class _BasicUnit(keras.layers.Layer):
+class _BasicUnit(Layer):
     """Two 3 x 3 convolutions beside a shortcut."""
 
     def __init__(
@@ -182,27 +179,17 @@ class _BasicUnit(keras.layers.Layer):
         name: str,
     ) -> None:
         super().__init__(name=name)
-        self.conv1 = Conv(
-            in_channels,
-            width,
-            3,
-            stride=stride,
-            dilation=dilation,
-            norm=True,
-            activation="relu",
-            name="conv1",
-            **settings,
-        )
+        first = {"stride": stride, "dilation": dilation, "norm": True, "activation": "relu", **settings}
+        self.conv1 = Conv(in_channels, width, 3, name="conv1", **first)
         self.conv2 = Conv(width, out_channels, 3, dilation=dilation, norm=True, name="conv2", **settings)
         self.shortcut = _shortcut(in_channels, out_channels, stride, settings)
-        self.built = True
 
     def call(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
         residual = self.conv2(self.conv1(features, training=training), training=training)
-        return tf.nn.relu(residual + _apply_shortcut(self.shortcut, features, training))
+        return _joined(residual, self.shortcut, features, training)
 
 
-class _BottleneckUnit(keras.layers.Layer):
+class _BottleneckUnit(Layer):
     """1 x 1, 3 x 3 and 1 x 1 convolutions beside a shortcut."""
 
     def __init__(
@@ -212,6 +199,7 @@ class _BottleneckUnit(keras.layers.Layer):
         out_channels: int,
         stride: int,
         dilation: int,
+        groups: int,
         stride_in_3x3: bool,
         settings: dict,
         *,
@@ -219,26 +207,16 @@ class _BottleneckUnit(keras.layers.Layer):
     ) -> None:
         super().__init__(name=name)
         first, second = (1, stride) if stride_in_3x3 else (stride, 1)
-        self.conv1 = Conv(in_channels, width, 1, stride=first, norm=True, activation="relu", name="conv1", **settings)
-        self.conv2 = Conv(
-            width,
-            width,
-            3,
-            stride=second,
-            dilation=dilation,
-            norm=True,
-            activation="relu",
-            name="conv2",
-            **settings,
-        )
+        normed = {"norm": True, "activation": "relu", **settings}
+        self.conv1 = Conv(in_channels, width, 1, stride=first, name="conv1", **normed)
+        self.conv2 = Conv(width, width, 3, stride=second, dilation=dilation, groups=groups, name="conv2", **normed)
         self.conv3 = Conv(width, out_channels, 1, norm=True, name="conv3", **settings)
         self.shortcut = _shortcut(in_channels, out_channels, stride, settings)
-        self.built = True
 
     def call(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
         residual = self.conv2(self.conv1(features, training=training), training=training)
         residual = self.conv3(residual, training=training)
-        return tf.nn.relu(residual + _apply_shortcut(self.shortcut, features, training))
+        return _joined(residual, self.shortcut, features, training)
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int, settings: dict) -> Conv | None:
@@ -248,5 +226,8 @@ def _shortcut(in_channels: int, out_channels: int, stride: int, settings: dict) 
     return Conv(in_channels, out_channels, 1, stride=stride, norm=True, name="shortcut", **settings)
 
 
-def _apply_shortcut(shortcut: Conv | None, features: tf.Tensor, training: bool) -> tf.Tensor:
-    return features if shortcut is None else shortcut(features, training=training)
+def _joined(residual: tf.Tensor, shortcut: Conv | None, features: tf.Tensor, training: bool) -> tf.Tensor:
+    past = features if shortcut is None else shortcut(features, training=training)
+    # `add_n` and not `+`: it says that both shapes are equal, so that TensorFlow fuses it and the ReLU with the
+    # convolution before, also where the shapes are unknown.
+    return tf.nn.relu(tf.add_n([residual, past]))

@@ -6,54 +6,56 @@ Groups are named `conv1` ... `conv5`. There is no tail: the box head's fully con
 
 from __future__ import annotations
 
-import keras
 import tensorflow as tf
 
-from luminoth.backbones.layers import Conv
+from luminoth.backbones.layers import Conv, Layer
+from luminoth.backbones.pixels import CAFFE_PIXELS, PixelRule
 
 VGG_UNITS = {"vgg_16": (2, 2, 3, 3, 3), "vgg_19": (2, 2, 4, 4, 4)}
 
 _WIDTHS = (64, 128, 256, 512, 512)
-# Blue, green, red: the means of the pictures that the published weights were trained on.
-_CHANNEL_MEANS = (103.939, 116.779, 123.68)
 
 
-class VGG(keras.layers.Layer):
+class VGG(Layer):
     """Five groups of 3 x 3 convolutions, with pooling between them.
 
     Args:
         units: convolutions in each group.
+        pixels: how the weights want their pixels.
         weight_decay: factor of the L2 loss on kernels.
 
-    Call: [B, H, W, 3] normalised pixels to [B, H // 16, W // 16, 512].
+    Call: [B, H, W, 3] normalised pixels to one map [B, H // 16, W // 16, 512], in a tuple.
     """
 
     groups = ("conv1", "conv2", "conv3", "conv4", "conv5")
-    stride, out_channels, tail = 16, _WIDTHS[-1], None
+    strides, out_channels, tail = (16,), (_WIDTHS[-1],), None
 
-    def __init__(self, units: tuple[int, ...], *, weight_decay: float = 0.0, name: str = "backbone") -> None:
+    def __init__(
+        self,
+        units: tuple[int, ...],
+        *,
+        pixels: PixelRule = CAFFE_PIXELS,
+        weight_decay: float = 0.0,
+        name: str = "backbone",
+    ) -> None:
         super().__init__(name=name)
+        self.pixels = pixels
         in_channels = (3, *_WIDTHS[:-1])
         for group, arguments in zip(self.groups, zip(in_channels, _WIDTHS, units, strict=True), strict=True):
             setattr(self, group, _Group(*arguments, weight_decay=weight_decay, name=group))
-        self.built = True
 
-    def normalise(self, images: tf.Tensor) -> tf.Tensor:
-        """RGB pixels [B, H, W, 3], 0 to 255, to what the weights expect."""
-        return tf.reverse(images, [-1]) - tf.constant(_CHANNEL_MEANS)
-
-    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor]:
         features = self.conv1(images)
         for name in self.groups[1:]:
             features = getattr(self, name)(tf.nn.max_pool2d(features, 2, 2, "VALID"))
-        return features
+        return (features,)
 
-    def group(self, name: str) -> keras.layers.Layer:
+    def group(self, name: str) -> Layer:
         """The layer of a group of `groups`."""
         return getattr(self, name)
 
 
-class _Group(keras.layers.Layer):
+class _Group(Layer):
     def __init__(self, in_channels: int, width: int, units: int, *, weight_decay: float, name: str) -> None:
         super().__init__(name=name)
         self.convs = [
@@ -67,7 +69,6 @@ class _Group(keras.layers.Layer):
             )
             for index in range(units)
         ]
-        self.built = True
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
         for conv in self.convs:

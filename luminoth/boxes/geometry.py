@@ -45,21 +45,6 @@ def pairwise_iou(boxes: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(intersections, unions)
 
 
-def pairwise_coverage(boxes: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
-    """The share of each box that lies in each region: intersection over the box's own area.
-
-    This is how a crowd region is compared with a box: it may cover many boxes, and the box need not cover it.
-
-    Args:
-        boxes: [..., N, 4] float32, pixels.
-        regions: [..., M, 4] float32, pixels.
-
-    Returns:
-        [..., N, M] float32, 0 to 1; 0 for empty boxes.
-    """
-    return tf.math.divide_no_nan(pairwise_intersections(boxes, regions), box_areas(boxes)[..., :, None])
-
-
 def clip_boxes(boxes: tf.Tensor, image_sizes: tf.Tensor) -> tf.Tensor:
     """Moves corners that lie outside the picture onto its border.
 

@@ -10,8 +10,8 @@ from luminoth.boxes.matching import BACKGROUND, FOREGROUND
 def sample_labels(labels: tf.Tensor, size: int, foreground_fraction: float, seed: tf.Tensor) -> tf.Tensor:
     """Chooses at most `size` candidates of each picture, at random.
 
-    At most `round(size * foreground_fraction)` are foreground; background fills the rest (Faster R-CNN, section
-    3.1.3). The same seed draws the same sample.
+    At most `int(size * foreground_fraction)` are foreground; background fills the rest (Faster R-CNN, section
+    3.1.3). The same seed draws the same sample (XLA another one).
 
     Args:
         labels: [B, N] int32: FOREGROUND, BACKGROUND or IGNORED.
@@ -23,17 +23,19 @@ def sample_labels(labels: tf.Tensor, size: int, foreground_fraction: float, seed
         [B, N] bool, true for the chosen ones; never for ignored ones.
     """
     ranks = tf.random.stateless_uniform(tf.shape(labels), seed)
-    is_foreground, is_background = labels == FOREGROUND, labels == BACKGROUND
-    foreground = _lowest(ranks, is_foreground, tf.constant(round(size * foreground_fraction)))
+    foreground_limit = int(size * foreground_fraction)
+    foreground = _highest(ranks, labels == FOREGROUND, foreground_limit, foreground_limit)
     foreground_counts = tf.reduce_sum(tf.cast(foreground, tf.int32), axis=1, keepdims=True)  # [B, 1]
-    return foreground | _lowest(ranks, is_background, size - foreground_counts)
+    return foreground | _highest(ranks, labels == BACKGROUND, size, size - foreground_counts)
 
 
-def _lowest(ranks: tf.Tensor, is_eligible: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-    """The `counts` (scalar or [B, 1]) eligible entries of lowest rank in each row [B, N]."""
-    # The threshold is the rank of the count-th eligible entry; ties of random floats would add at most one.
-    eligible_ranks = tf.where(is_eligible, ranks, 2.0)
-    ordered = tf.sort(tf.concat([eligible_ranks, tf.fill([tf.shape(ranks)[0], 1], 2.0)], axis=1), axis=1)
-    last = tf.minimum(tf.broadcast_to(counts, [tf.shape(ranks)[0], 1]), tf.shape(ranks)[1])
-    threshold = tf.gather(ordered, last, batch_dims=1)  # [B, 1]: the first rank that is not chosen
-    return is_eligible & (eligible_ranks < threshold)
+def _highest(ranks: tf.Tensor, is_eligible: tf.Tensor, limit: int, counts) -> tf.Tensor:
+    """The `counts` (a number or [B, 1], at most `limit`) eligible entries of highest rank in each row [B, N]."""
+    # A static size where there is one: XLA asks for it.
+    limit = min(limit, ranks.shape[1]) if ranks.shape[1] is not None else tf.minimum(limit, tf.shape(ranks)[1])
+    # Taken by place, not by a threshold on the rank: among 200,000 random floats two are often equal.
+    top_ranks, top_places = tf.math.top_k(tf.where(is_eligible, ranks, -1.0), limit)  # [B, limit]
+    is_taken = (top_ranks >= 0.0) & (tf.range(limit) < counts)
+    rows = tf.broadcast_to(tf.range(tf.shape(ranks)[0])[:, None], tf.shape(top_places))
+    hits = tf.scatter_nd(tf.stack([rows, top_places], axis=-1), tf.cast(is_taken, tf.int32), tf.shape(ranks))
+    return hits > 0

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from luminoth import __version__
-from luminoth.checkpoints.weights_file import read_weights_file, write_weights_file
+from luminoth.checkpoints.weights_file import read_fitting_weights, read_weights_file, write_weights_file
 from luminoth.errors import CheckpointError, OutputError
 
 WEIGHTS_FILE = "model.weights.h5"
@@ -39,6 +39,8 @@ EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 
 # Published for Luminoth by this name, but in the formats of other libraries.
 _TO_BE_CONVERTED = ("accurate", "fast")
+# The layers whose outputs are classes.
+_OF_CLASSES = ("box_head/classes/", "box_head/deltas/")
 _STATE_FORMAT = 1
 _CHECKPOINT_NAME = re.compile(r"ckpt-(\d+)")
 _UNFINISHED_PREFIX = ".ckpt-"
@@ -182,6 +184,35 @@ def restore(folder: Path, model: Any, optimizer: Any = None) -> dict[str, Any]:
     return state
 
 
+def transfer(folder: Path, model: Any, classes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Loads what fits by name and shape of a checkpoint into a model for other data.
+
+    The layers whose outputs are classes fit only when the classes are the same, in the same order.
+
+    Args:
+        folder: the checkpoint's folder.
+        model: a `DetectionModel`.
+        classes: the model's class names in the order of their ids.
+
+    Returns:
+        Names of the tensors taken, and of the model's that were left as they are.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or nothing fits.
+    """
+    folder = Path(folder)
+    weights = _named_weights(model)
+    if read_checkpoint_classes(folder) != list(classes):
+        of_classes = _OF_CLASSES
+    else:
+        of_classes = ()
+    wanted = {name: variable for name, variable in weights.items() if not name.startswith(of_classes)}
+    taken = read_fitting_weights(folder / WEIGHTS_FILE, wanted)
+    if not taken:
+        raise CheckpointError(f"{folder}: none of its tensors fits the model by name and shape; is it of another kind?")
+    return tuple(taken), tuple(name for name in weights if name not in taken)
+
+
 # --- Finding and loading ------------------------------------------------------------------------------------
 
 
@@ -229,8 +260,12 @@ class LoadedModel:
     step: int
 
 
-def load_model(folder: Path) -> LoadedModel:
+def load_model(folder: Path, *, precision: str | None = None, xla: bool | None = None) -> LoadedModel:
     """Builds the model a checkpoint describes and loads its weights.
+
+    Args:
+        folder: the checkpoint's folder.
+        precision, xla: see `build_model`; None: as the checkpoint's configuration says for evaluation.
 
     Raises:
         CheckpointError: a file is missing or damaged or does not fit.
@@ -243,7 +278,12 @@ def load_model(folder: Path) -> LoadedModel:
         raise CheckpointError(f"{folder}/{CONFIG_FILE}: no such file; is this a checkpoint's folder?")
     config = load_config([folder / CONFIG_FILE])
     classes = read_checkpoint_classes(folder)
-    model = build_model(config, len(classes))
+    model = build_model(
+        config,
+        len(classes),
+        precision=config.eval.precision if precision is None else precision,
+        xla=config.eval.xla if xla is None else xla,
+    )
     state = restore(folder, model)
     return LoadedModel(model, config, classes, folder, state["step"])
 
@@ -261,15 +301,56 @@ def export_embedded(folder: Path, destination: Path, metadata: Mapping[str, Any]
         CheckpointError: the checkpoint cannot be read.
         OutputError: the destination exists or cannot be written.
     """
-    destination = Path(destination)
-    if destination.exists():
-        raise OutputError(f"{destination}: exists already; remove it or choose another destination")
+    refuse_existing(destination)
     loaded = load_model(folder)
+    return export_published(
+        loaded.model, loaded.config, loaded.classes, metadata, destination, step=loaded.step, half=half
+    )
+
+
+def export_published(
+    model: Any,
+    config: Any,
+    classes: Sequence[str],
+    metadata: Mapping[str, Any],
+    destination: Path,
+    *,
+    step: int = 0,
+    half: bool = False,
+) -> Path:
+    """Writes a model as a published checkpoint: weights, configuration, classes and metadata.
+
+    Args:
+        model: a `DetectionModel`.
+        config: the `Config` it was built with; paths of this machine are left out.
+        classes: the class names in the order of their ids.
+        metadata: id, name, alias, source, licence, scores, ...; `created` is added.
+        destination: the folder to create; it must not exist.
+        step: updates done; 0 for weights that others trained.
+        half: store the weights as float16.
+
+    Raises:
+        CheckpointError: a weight is NaN or infinite.
+        OutputError: the destination exists or cannot be written.
+    """
+    destination = Path(destination)
+    refuse_existing(destination)
     with _written_whole(destination) as unfinished:
-        write_weights_file(unfinished / WEIGHTS_FILE, _named_weights(loaded.model), step=loaded.step, half=half)
-        _write_facts(unfinished, _without_paths(loaded.config), loaded.classes, {"step": loaded.step})
+        write_weights_file(unfinished / WEIGHTS_FILE, _named_weights(model), step=step, half=half)
+        _write_facts(unfinished, _without_paths(config), classes, {"step": step})
         _write_json(unfinished / METADATA_FILE, {**metadata, "created": _now()})
     return destination
+
+
+def refuse_existing(destination: Path) -> None:
+    """Raises OutputError when there is something at `destination`; asked before the long work."""
+    if Path(destination).exists():
+        raise OutputError(f"{destination}: exists already; remove it or choose another destination")
+
+
+def published_folder() -> Path:
+    """Where published checkpoints are kept, each in a folder named by its id: `$LUMI_HOME/checkpoints`."""
+    return Path(os.environ.get("LUMI_HOME") or "~/.luminoth").expanduser() / "checkpoints"
 
 
 # --- Details ------------------------------------------------------------------------------------------------
@@ -292,8 +373,7 @@ def _is_checkpoint(folder: Path) -> bool:
 
 
 def _published() -> list[Path]:
-    home = Path(os.environ.get("LUMI_HOME") or "~/.luminoth").expanduser()
-    return [folder for folder in sorted((home / "checkpoints").glob("*")) if _is_checkpoint(folder)]
+    return [folder for folder in sorted(published_folder().glob("*")) if _is_checkpoint(folder)]
 
 
 def _metadata(folder: Path) -> dict[str, Any]:

@@ -102,6 +102,27 @@ def read_weights_file(
     return step
 
 
+def read_fitting_weights(path: Path, weights: Mapping[str, Any]) -> set[str]:
+    """Assigns the tensors of the file that fit a variable by name and shape; returns their names.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            stored = _read_group(file.get("weights", {}))
+    except (OSError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: damaged or not a Luminoth weights file ({_first_line(error)})") from error
+    fitting = {name for name, value in stored.items() if name in weights and value.shape == tuple(weights[name].shape)}
+    for name in fitting:
+        weights[name].assign(stored[name])
+    return fitting
+
+
 def _read_group(group: Any) -> dict[str, np.ndarray]:
     """All data sets below an HDF5 group: path -> array, halves widened."""
     import h5py

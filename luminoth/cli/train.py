@@ -93,6 +93,12 @@ class _Report:
                 self._opened(event)
             case events.BackboneLoaded():
                 self._say(f"Backbone: {event.source}")
+            case events.WeightsTransferred():
+                self._say(f"Weights: {len(event.taken)} tensors from {event.source}")
+                if event.new:
+                    self._say(
+                        f"New: {len(event.new)} tensors ({', '.join(event.new[:4])}{', ...' * (len(event.new) > 4)})"
+                    )
             case events.StepDone():
                 self._step(event)
             case events.Interrupted():

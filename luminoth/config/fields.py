@@ -68,6 +68,7 @@ PositiveFraction = Annotated[float, Field(gt=0, le=1), Accepts("a number above 0
 List = Annotated[tuple[T, ...], BeforeValidator(tuple_from_list)]
 NonEmptyList = Annotated[tuple[T, ...], BeforeValidator(tuple_from_list), Field(min_length=1)]
 Pair = Annotated[tuple[T, T], BeforeValidator(tuple_from_list)]
+Triple = Annotated[tuple[T, T, T], BeforeValidator(tuple_from_list)]
 
 
 def choose_by(name: str, default: str) -> Discriminator:

@@ -41,10 +41,37 @@ FOLLOWERS = {
     "train.clip_by_global_norm": ("train.clip_by_norm", None),
 }
 
+# What suits a kind of features, for who states `model.network.features` and not these.
+_HEAD_OF_TWO_LAYERS = {
+    "model.base_network.use_tail": False,
+    "model.rpn.activation_function": "relu",
+    "model.rcnn.layer_sizes": [1024, 1024],
+    "model.rcnn.activation_function": "relu",
+    "model.rcnn.use_mean": False,
+}
+FEATURES_KEY = "model.network.features"
+FEATURE_DEFAULTS = {
+    "dc5": _HEAD_OF_TWO_LAYERS,
+    "fpn": {
+        **_HEAD_OF_TWO_LAYERS,
+        "model.anchors.sizes": [[32.0], [64.0], [128.0], [256.0], [512.0]],
+        "model.rpn.num_channels": 256,
+        "model.rpn.proposals.pre_nms_top_n": 2000,
+        "model.rpn.proposals.post_nms_top_n": 1000,
+        "model.rpn.proposals.test_pre_nms_top_n": 1000,
+        "model.rpn.proposals.test_post_nms_top_n": 1000,
+    },
+}
+
 
 def add_followers(tree: dict) -> dict:
-    """The tree with the keys of `FOLLOWERS` that are not stated but follow a stated one."""
+    """The tree with the keys of `FOLLOWERS` and `FEATURE_DEFAULTS` that are not stated but follow a stated one."""
     stated = leaves(tree)
+    features = stated.get(FEATURES_KEY)
+    suitable = FEATURE_DEFAULTS.get(features.value, {}) if features and isinstance(features.value, str) else {}
+    for path, value in suitable.items():
+        if path not in stated and _can_hold(tree, path):
+            tree = merge(tree, nest(path, Stated(value, features.source, features.line, follows=True)))
     for follower, (leader, value) in FOLLOWERS.items():
         if leader not in stated or follower in stated or not _can_hold(tree, follower):
             continue

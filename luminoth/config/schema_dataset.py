@@ -47,6 +47,11 @@ class ImagePreprocessing(Section):
     max_size: PositiveInt | None = key(1024, "Most pixels of the longer side; empty: no limit.")
     fixed_height: PositiveInt | None = key(None, "Stretch to this height; goes before `min_size` and `max_size`.")
     fixed_width: PositiveInt | None = key(None, "Stretch to this width; both or neither.")
+    method: Literal["antialias", "bilinear", "pil"] = key(
+        "antialias",
+        "All bilinear: averaging where it shrinks; never averaging (torchvision); on whole grey levels (Detectron2).",
+    )
+    rounding: Literal["nearest", "down"] = key("nearest", "How new sizes become whole pixels; torchvision rounds down.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -11,10 +11,12 @@ from luminoth.config.fields import (
     Fraction,
     NonEmptyList,
     NonNegativeNumber,
+    Number,
     PositiveInt,
     PositiveNumber,
     Section,
     Text,
+    Triple,
     key,
     section,
 )
@@ -41,7 +43,16 @@ def _refuse_not_yet(value: Any) -> Any:
 
 
 Architecture = Annotated[
-    Literal["resnet_v1_50", "resnet_v1_101", "resnet_v1_152", "vgg_16", "vgg_19", "thin_resnet"],
+    Literal[
+        "resnet_v1_50",
+        "resnet_v1_101",
+        "resnet_v1_152",
+        "resnext_101_32x8d",
+        "mobilenet_v3_large",
+        "vgg_16",
+        "vgg_19",
+        "thin_resnet",
+    ],
     BeforeValidator(_refuse_not_yet),
 ]
 
@@ -51,6 +62,9 @@ class Network(Section):
 
     num_classes: PositiveInt | None = key(None, "Number of classes; empty: as many as `classes.json` names.")
     with_rcnn: bool = key(True, "With the second stage; false: the region proposals alone.")
+    features: Literal["c4", "dc5", "fpn"] = key(
+        "c4", "One map of stride 16 before the last block, one after it (dilated), or a pyramid of maps."
+    )
 
 
 class ArgScope(Section):
@@ -71,12 +85,36 @@ class BaseNetwork(Section):
         "block2", "First block that is trained, those before stay as they are; empty: all."
     )
     train_batch_norm: bool = key(False, "Update batch-norm statistics in training.")
-    use_tail: bool = key(True, "Use the network's last block in the second stage (ResNets).")
+    use_tail: bool = key(True, "Use the network's last block in the second stage (ResNets, `features: c4` only).")
     freeze_tail: bool = key(False, "Do not train that block.")
-    output_stride: Literal[8, 16] = key(16, "Pixels from one feature to the next.")
+    output_stride: Literal[8, 16] = key(16, "Pixels from one feature to the next (`features: c4` only).")
     tail_stride: Literal[1, 2] = key(1, "Stride of the last block in the second stage.")
+    stride_in_3x3: bool = key(
+        False, "Residual units stride in their 3 x 3 convolution (torchvision, Detectron2's X101), not the first 1 x 1."
+    )
+    norm_epsilon: NonNegativeNumber = key(
+        1.001e-5,
+        "Added to batch norm's variance; the default is that of Keras' ResNets; torchvision and Detectron2 have 1e-5, "
+        "torchvision's first COCO weights 0.",
+    )
+    channel_order: Literal["rgb", "bgr"] | None = key(
+        None, "Order of the channels that the weights expect; empty: that of the published ImageNet weights."
+    )
+    channel_means: Triple[Number] | None = key(
+        None, "Subtracted from the channels, 0 to 255, in that order; empty: likewise."
+    )
+    channel_stds: Triple[PositiveNumber] | None = key(
+        None, "What the channels are divided by afterwards; empty: likewise."
+    )
     width: PositiveInt = key(24, "Channels of the first block (`thin_resnet` only).")
     arg_scope: ArgScope = section(ArgScope, "Settings of all layers.")
+
+
+class Fpn(Section):
+    """The feature pyramid (`network.features: fpn`)."""
+
+    channels: PositiveInt = key(256, "Channels of every map.")
+    batch_norm: bool = key(False, "Batch norm instead of biases (torchvision's v2).")
 
 
 class Loss(Section):
@@ -95,9 +133,22 @@ class Anchors(Section):
         256.0, "Side of the anchor of scale 1 and ratio 1, in pixels of the network's input."
     )
     scales: NonEmptyList[PositiveNumber] = key((0.25, 0.5, 1.0, 2.0), "Sides, in `base_size`.")
+    sizes: NonEmptyList[NonEmptyList[PositiveNumber]] | None = key(
+        None, "Sides in pixels, a list for each map, finest first; empty: `base_size` and `scales` on every map."
+    )
     ratios: NonEmptyList[PositiveNumber] = key((0.5, 1.0, 2.0), "Heights over widths; the area stays.")
-    stride: PositiveInt = key(16, "Pixels between anchors; follows a stated `base_network.output_stride`.")
-    offset: Fraction = key(0.5, "Centre of the first anchor, in strides; other implementations use 0.")
+    stride: PositiveInt = key(
+        16, "Pixels between anchors (`features: c4` only); follows a stated `base_network.output_stride`."
+    )
+    offset: Fraction = key(0.5, "Centre of the first anchor, in strides; Luminoth, torchvision and Detectron2 use 0.")
+    spacing: Literal["stride", "measured"] = key(
+        "stride", "Pixels between anchors: the map's stride, or the padded picture's size // the map's (torchvision)."
+    )
+    order: Literal["ratio_major", "size_major"] = key(
+        "ratio_major",
+        "Of a cell's anchors: all sizes of the first ratio first, or all ratios of the first size (Detectron2).",
+    )
+    rounded: bool = key(False, "Corners of a cell's anchors on whole pixels (torchvision).")
 
 
 class ModelConfig(Section):
@@ -106,6 +157,7 @@ class ModelConfig(Section):
     type: Annotated[Literal["fasterrcnn"], BeforeValidator(_refuse_not_yet)] = key("fasterrcnn", "Which detector.")
     network: Network = section(Network, "The detector as a whole.")
     base_network: BaseNetwork = section(BaseNetwork, "The backbone.")
+    fpn: Fpn = section(Fpn, "The feature pyramid.")
     loss: Loss = section(Loss, "How much each loss counts.")
     anchors: Anchors = section(Anchors, "The fixed boxes.")
     rpn: RpnConfig = section(RpnConfig, "The first stage.")
@@ -113,7 +165,7 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _check_stride(self) -> Self:
-        if self.anchors.stride != self.base_network.output_stride:
+        if self.network.features == "c4" and self.anchors.stride != self.base_network.output_stride:
             raise PydanticCustomError(
                 "stride",
                 "has anchors.stride {anchors} but base_network.output_stride {features}; accepted: the same for both",

@@ -11,6 +11,7 @@ from luminoth.config.fields import (
     Accepts,
     Fraction,
     List,
+    NonNegativeInt,
     NonNegativeNumber,
     Number,
     Pair,
@@ -113,7 +114,9 @@ def _check_thresholds(target: RpnTarget | RcnnTarget) -> None:
 class RpnTarget(Section):
     """Which anchors the RPN is trained on, and as what."""
 
-    allowed_border: NonNegativeNumber = key(0.0, "Pixels an anchor may reach out of the picture and still be used.")
+    allowed_border: NonNegativeNumber | None = key(
+        0.0, "Pixels an anchor may reach out of the picture and still be used; empty: any (torchvision, Detectron2)."
+    )
     clobber_positives: bool = key(False, "Background wins where an anchor is both.")
     foreground_threshold: Fraction = key(0.7, "IoU from which an anchor is foreground.")
     background_threshold_high: Fraction = key(0.3, "IoU below which an anchor is background ...")
@@ -128,13 +131,21 @@ class RpnTarget(Section):
         return self
 
 
+_L1_BETA = "The same place, stated as it is; 0: never square (Detectron2); empty: 1 / `l1_sigma`^2."
+
+
 class RpnConfig(Section):
     """The region proposal network."""
 
     activation_function: Activation | None = key("relu6", "After the convolution; empty: none.")
     l2_regularization_scale: NonNegativeNumber = key(0.0005, "L2 penalty on the RPN's weights; 0: none.")
     l1_sigma: PositiveNumber = key(3.0, "Where smooth L1 turns from square to straight: at 1 / sigma^2.")
-    num_channels: PositiveInt = key(512, "Channels of the convolution.")
+    l1_beta: NonNegativeNumber | None = key(None, _L1_BETA)
+    loss_normalizer: Literal["sampled", "minibatch"] = key(
+        "sampled", "Losses are divided by the anchors sampled, or by `minibatch_size` times the pictures (Detectron2)."
+    )
+    num_convs: PositiveInt = key(1, "Convolutions before the outputs.")
+    num_channels: PositiveInt = key(512, "Channels of the convolutions.")
     kernel_shape: Pair[PositiveInt] = key((3, 3), "Height and width of the convolution's kernel.")
     rpn_initializer: Initializer = _initializer(RandomNormal(stddev=0.01), "the convolution")
     cls_initializer: Initializer = _initializer(RandomNormal(stddev=0.01), "the objectness layer")
@@ -149,7 +160,10 @@ class Roi(Section):
     pooling_mode: Literal["align", "crop"] = key("align", "RoIAlign, or Luminoth's crop and max-pool.")
     pooled_width: PositiveInt = key(7, "Cells across.")
     pooled_height: PositiveInt = key(7, "Cells down.")
-    sampling_ratio: PositiveInt = key(2, "Points sampled in each direction of a cell (`align`).")
+    sampling_ratio: NonNegativeInt = key(
+        2, "Points sampled in each direction of a cell (`align`); 0: as many as it covers features (Detectron2)."
+    )
+    aligned: bool = key(True, "Features lie in the middle of their pixels; false: at the corner (torchvision).")
     padding: Literal["VALID", "SAME"] = key("VALID", "Padding of the max-pool (`crop`).")
 
 
@@ -180,11 +194,16 @@ class RcnnTarget(Section):
 class RcnnConfig(Section):
     """The second stage: classes and refined boxes."""
 
+    conv_channels: List[PositiveInt] = key(
+        (),
+        "3 x 3 convolutions with batch norm before the fully connected layers (torchvision's v2: four of 256).",
+    )
     layer_sizes: List[PositiveInt] = key((), "Fully connected layers before the outputs, such as [4096, 4096] for VGG.")
     dropout_keep_prob: PositiveFraction = key(1.0, "Share of values kept after each of those layers in training.")
     activation_function: Activation | None = key("relu6", "After each of those layers; empty: none.")
     l2_regularization_scale: NonNegativeNumber = key(0.0005, "L2 penalty on the second stage's weights; 0: none.")
     l1_sigma: PositiveNumber = key(1.0, "Where smooth L1 turns from square to straight: at 1 / sigma^2.")
+    l1_beta: NonNegativeNumber | None = key(None, _L1_BETA)
     use_mean: bool = key(True, "Average the pooled cells rather than flatten them.")
     target_normalization_variances: Pair[PositiveNumber] = key(
         (0.1, 0.2), "Divisors of the box targets: for the centre, for the size."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -167,12 +167,29 @@ ClipByNorm = Annotated[
 ]
 
 
+def _refuse_not_yet(value: Any) -> Any:
+    if value == "float16":
+        raise PydanticCustomError("not_yet", "is float16, which is not available yet; use bfloat16")
+    return value
+
+
+Precision = Literal["float32", "bfloat16", "float16"]
+TrainPrecision = Annotated[Literal["float32", "bfloat16"], BeforeValidator(_refuse_not_yet)]
+PRECISION = "Type the network computes in; weights, boxes and losses stay float32; float16 for GPUs only."
+XLA = "Compile with XLA: faster on GPUs, slower on CPUs."
+
+
 class TrainConfig(Section):
     """How to train: how long, how fast, what to keep and what to show."""
 
     debug: bool = key(False, "Log more.")
     seed: Seed | None = key(None, "Seed of everything random; empty: another run differs.")
     batch_size: PositiveInt = key(1, "Images in a step, over all devices.")
+    from_checkpoint: Text | None = key(
+        None, "Checkpoint to start from: alias, id or folder; what fits by name and shape is taken."
+    )
+    precision: TrainPrecision = key("float32", "Type the network computes in; weights, boxes and losses stay float32.")
+    xla: bool = key(False, XLA)
     job_dir: Text = key("jobs/", "Folder that holds the runs.")
     run_name: Text | None = key(None, "Name of this run, a folder in `job_dir`.")
     no_log: bool = key(False, "Write neither checkpoints nor TensorBoard events.")
@@ -204,8 +221,10 @@ class TrainConfig(Section):
 
 
 class EvalConfig(Section):
-    """How to evaluate."""
+    """How to evaluate and predict."""
 
+    precision: Precision = key("float32", PRECISION)
+    xla: bool = key(False, XLA)
     image_vis: Literal["train", "eval", "debug"] | None = key(
         "eval", "Pictures of an evaluation in TensorBoard; not drawn yet."
     )

@@ -11,6 +11,7 @@ from luminoth.data.tfrecord import CLASSES_FILE, count_records, find_records, re
 from luminoth.errors import CheckpointError, ConfigError, DataError
 from luminoth.evaluation.evaluate import EvaluationResult, evaluate
 from luminoth.resize import ResizeRule
+from luminoth.types import UNUSED_CLASS
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ def match_classes(split: Split, checkpoint: Path) -> Sequence[int] | None:
     classes = read_checkpoint_classes(checkpoint)
     if classes == split.classes:
         return None
-    if sorted(classes) != sorted(split.classes):
-        differing = sorted(set(classes) ^ set(split.classes))
+    if sorted(name for name in classes if name != UNUSED_CLASS) != sorted(split.classes):
+        differing = sorted(set(classes) - {UNUSED_CLASS} ^ set(split.classes))
         raise CheckpointError(
             f"{checkpoint}: its classes are not those of the data. Differing: {', '.join(differing)}. The checkpoint "
             f"has {len(classes)}: {', '.join(classes)}. {split.dataset_dir / CLASSES_FILE} has {len(split.classes)}: "

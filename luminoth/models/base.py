@@ -7,6 +7,7 @@ from abc import abstractmethod
 import keras
 import tensorflow as tf
 
+from luminoth.backbones.layers import WeightedLayer
 from luminoth.errors import ModelError
 from luminoth.types import Batch, DetectorOutput
 
@@ -20,9 +21,13 @@ class DetectionModel(keras.Model):
 
     Attributes:
         num_classes: C, without the background.
+        compute_type: type of pixels and features inside the network; losses and boxes are float32 always.
+        size_multiple: height and width that the network pads its pictures to are multiples of this.
     """
 
     num_classes: int
+    compute_type: tf.DType = tf.float32
+    size_multiple: int = 1
 
     @abstractmethod
     def compute_losses(self, batch: Batch, *, training: bool, seed: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -50,6 +55,16 @@ class DetectionModel(keras.Model):
         Returns:
             Boxes in pixels of `images`, inside their picture, by descending score.
         """
+
+    def freeze(self) -> None:
+        """Prepares the weights for inference: batch norm folded into the kernels, once, in the type of the features.
+
+        Later changes of the weights have no effect any more. The prepared kernels are plain tensors beside the
+        graph, not constants in it: that is as fast, and does not keep several copies of the weights.
+        """
+        for layer in self._flatten_layers(include_self=False):
+            if isinstance(layer, WeightedLayer):
+                layer.freeze(self.compute_type)
 
     def regularization_loss(self) -> tf.Tensor:
         """The sum of the weight decay terms of all trainable kernels, a float32 scalar."""

@@ -7,7 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
+from luminoth.backbones.fpn import FeaturePyramid
+from luminoth.backbones.layers import Layer
+from luminoth.backbones.mobilenet import MobileNetV3
+from luminoth.backbones.pixels import CAFFE_PIXELS, IMAGENET_PIXELS, PLAIN_PIXELS, PixelRule
 from luminoth.backbones.resnet import RESNET_SHAPES, ResNet, thin_resnet_shape
 from luminoth.backbones.vgg import VGG, VGG_UNITS
 from luminoth.backbones.weights import IMAGENET_WEIGHTS, fetch, load_keras_weights
@@ -17,39 +22,50 @@ from luminoth.errors import ConfigError
 from luminoth.models.base import DetectionModel
 from luminoth.models.faster_rcnn.box_head import BoxHead, box_head_losses
 from luminoth.models.faster_rcnn.detections import select_detections
-from luminoth.models.faster_rcnn.faster_rcnn import FasterRCNN, RoIStages, RPNDetector, RPNStages
+from luminoth.models.faster_rcnn.faster_rcnn import FasterRCNNC4, FasterRCNNFPN, RoIStages, RPNDetector, RPNStages
 from luminoth.models.faster_rcnn.proposals import propose
 from luminoth.models.faster_rcnn.roi_align import roi_align, roi_crop
 from luminoth.models.faster_rcnn.roi_targets import sample_rois
 from luminoth.models.faster_rcnn.rpn import RPN, rpn_losses
 
-# thin_resnet has no published weights, hence no preprocessing to follow: pixels become -1 to 1.
-_PLAIN_PIXELS = {"channel_means": (127.5, 127.5, 127.5), "channel_scale": 127.5, "bgr": False}
+# How the published ImageNet weights of each architecture want their pixels; thin_resnet has none.
+_PIXELS = {
+    "thin_resnet": PLAIN_PIXELS,
+    "mobilenet_v3_large": IMAGENET_PIXELS,
+    "resnext_101_32x8d": IMAGENET_PIXELS,
+}
 
 
-def build_model(config: Config, num_classes: int) -> DetectionModel:
+def build_model(config: Config, num_classes: int, *, precision: str = "float32", xla: bool = False) -> DetectionModel:
     """The configured detector with freshly initialised weights; frozen parts are frozen.
 
     Args:
         config: the resolved configuration.
         num_classes: C, without the background.
+        precision: "float32", "bfloat16" or "float16", what the layers compute in. Weights, boxes and losses are
+            float32 always.
+        xla: whether the model will be compiled with XLA, which lacks some of the faster operators.
 
     Raises:
         ConfigError: keys that exclude each other.
     """
     backbone = _build_backbone(config)
     _freeze(backbone, config)
-    rpn = _build_rpn(config, backbone.out_channels)
+    fpn = _build_fpn(config, backbone)
+    first_stage = {
+        "backbone": backbone,
+        "fpn": fpn,
+        "rpn": _build_rpn(config, backbone if fpn is None else fpn),
+        "rpn_stages": _rpn_stages(config),
+        "compute_type": tf.as_dtype(precision),
+    }
     if not config.model.network.with_rcnn:
-        return RPNDetector(backbone=backbone, rpn=rpn, stages=_rpn_stages(config))
-    return FasterRCNN(
-        backbone=backbone,
-        rpn=rpn,
-        box_head=_build_box_head(config, backbone, num_classes),
+        return RPNDetector(name="rpn_detector", **first_stage)
+    return (FasterRCNNC4 if fpn is None else FasterRCNNFPN)(
+        box_head=_build_box_head(config, backbone, fpn, num_classes),
         num_classes=num_classes,
-        rpn_stages=_rpn_stages(config),
-        roi_stages=_roi_stages(config),
-        use_mean=config.model.rcnn.use_mean,
+        roi_stages=_roi_stages(config, xla),
+        **first_stage,
     )
 
 
@@ -96,36 +112,80 @@ def _refuse_frozen_random_weights(config: Config) -> None:
         )
 
 
-def _build_backbone(config: Config) -> keras.layers.Layer:
-    base = config.model.base_network
-    settings = {"weight_decay": base.arg_scope.weight_decay}
+def _build_backbone(config: Config) -> Layer:
+    base, features = config.model.base_network, config.model.network.features
+    settings = {"pixels": _pixel_rule(base), "weight_decay": base.arg_scope.weight_decay}
     if base.architecture in VGG_UNITS:
-        if base.output_stride != VGG.stride:
+        if (features, base.output_stride) != ("c4", 16):
             raise ConfigError(
-                f"model.base_network.output_stride is {base.output_stride}; {base.architecture} only has {VGG.stride}"
+                f"{base.architecture} only has one map of stride 16: set model.network.features to c4 and "
+                f"model.base_network.output_stride to 16; found {features} and {base.output_stride}"
             )
         backbone = VGG(VGG_UNITS[base.architecture], **settings)
+    elif base.architecture == "mobilenet_v3_large":
+        if features != "fpn":
+            raise ConfigError(
+                f"model.network.features is {features!r}; {base.architecture} is made for a pyramid: set it to fpn"
+            )
+        backbone = MobileNetV3(train_norm=base.train_batch_norm, norm_epsilon=base.norm_epsilon, **settings)
     else:
-        settings |= {
-            "output_stride": base.output_stride,
-            "with_tail": base.use_tail and config.model.network.with_rcnn,
-            "tail_stride": base.tail_stride,
-            "train_norm": base.train_batch_norm,
-        }
-        if base.architecture == "thin_resnet":
-            backbone = ResNet(thin_resnet_shape(base.width), **settings, **_PLAIN_PIXELS)
-        else:
-            backbone = ResNet(RESNET_SHAPES[base.architecture], **settings)
-    endpoint = "conv5" if isinstance(backbone, VGG) else "block3"
+        thin = base.architecture == "thin_resnet"
+        backbone = ResNet(
+            thin_resnet_shape(base.width) if thin else RESNET_SHAPES[base.architecture],
+            **_resnet_outputs(config),
+            stride_in_3x3=base.stride_in_3x3,
+            train_norm=base.train_batch_norm,
+            norm_epsilon=base.norm_epsilon,
+            **settings,
+        )
+    endpoint = {"VGG": "conv5", "ResNet": "block3"}.get(type(backbone).__name__) if features == "c4" else None
     if base.endpoint not in (None, endpoint):
         raise ConfigError(
             f"model.base_network.endpoint is {base.endpoint!r}; the features of {base.architecture} come from "
-            f"{endpoint!r}: leave the key out"
+            f"{endpoint or features!r}: leave the key out"
         )
     return backbone
 
 
-def _freeze(backbone: keras.layers.Layer, config: Config) -> None:
+def _resnet_outputs(config: Config) -> dict:
+    """Which blocks give the maps of each kind of features, and whether the last one follows the pooling instead."""
+    base = config.model.base_network
+    if config.model.network.features == "fpn":
+        return {"outputs": (1, 2, 3, 4), "output_stride": 32, "with_tail": False}
+    if config.model.network.features == "dc5":
+        return {"outputs": (4,), "output_stride": 16, "with_tail": False}
+    return {
+        "outputs": (3,),
+        "output_stride": base.output_stride,
+        "with_tail": base.use_tail and config.model.network.with_rcnn,
+        "tail_stride": base.tail_stride,
+    }
+
+
+def _pixel_rule(base) -> PixelRule:
+    rule = _PIXELS.get(base.architecture, CAFFE_PIXELS)
+    return PixelRule(
+        order=base.channel_order or rule.order,
+        means=base.channel_means or rule.means,
+        stds=base.channel_stds or rule.stds,
+    )
+
+
+def _build_fpn(config: Config, backbone: Layer) -> FeaturePyramid | None:
+    if config.model.network.features != "fpn":
+        return None
+    base, fpn = config.model.base_network, config.model.fpn
+    return FeaturePyramid(
+        backbone.out_channels,
+        backbone.strides,
+        channels=fpn.channels,
+        norm=fpn.batch_norm,
+        train_norm=base.train_batch_norm,
+        weight_decay=base.arg_scope.weight_decay,
+    )
+
+
+def _freeze(backbone: Layer, config: Config) -> None:
     base = config.model.base_network
     groups = list(backbone.groups)
     # Luminoth's default, block2, names no group of a VGG; conv3 is the same depth there.
@@ -146,13 +206,26 @@ def _freeze(backbone: keras.layers.Layer, config: Config) -> None:
             backbone.group(name).trainable = False
 
 
-def _build_rpn(config: Config, in_channels: int) -> RPN:
+def _build_rpn(config: Config, features: Layer) -> RPN:
+    """`features` gives the maps: a backbone or a pyramid."""
     anchors, rpn = config.model.anchors, config.model.rpn
+    sizes = anchors.sizes
+    if sizes is None:
+        sizes = [[anchors.base_size * scale for scale in anchors.scales]] * len(features.strides)
+    if len(sizes) != len(features.strides):
+        raise ConfigError(
+            f"model.anchors.sizes has {len(sizes)} lists; the detector has {len(features.strides)} feature maps, of "
+            f"strides {', '.join(map(str, features.strides))}: give one list for each"
+        )
+    if len({len(of_map) for of_map in sizes}) > 1:
+        raise ConfigError("model.anchors.sizes: the lists differ in length; the RPN needs as many for every map")
     return RPN(
-        in_channels,
-        anchor_shapes(anchors.base_size, anchors.scales, anchors.ratios),
-        stride=anchors.stride,
+        features.out_channels[0],
+        [anchor_shapes(of_map, anchors.ratios, order=anchors.order, rounded=anchors.rounded) for of_map in sizes],
+        strides=features.strides,
+        measured_strides=anchors.spacing == "measured",
         offset=anchors.offset,
+        num_convs=rpn.num_convs,
         channels=rpn.num_channels,
         kernel_size=tuple(rpn.kernel_shape),
         activation=rpn.activation_function,
@@ -161,19 +234,22 @@ def _build_rpn(config: Config, in_channels: int) -> RPN:
     )
 
 
-def _build_box_head(config: Config, backbone: keras.layers.Layer, num_classes: int) -> BoxHead:
+def _build_box_head(config: Config, backbone: Layer, fpn: FeaturePyramid | None, num_classes: int) -> BoxHead:
     rcnn = config.model.rcnn
-    if backbone.tail is None:
-        channels, rows, columns = backbone.out_channels, rcnn.roi.pooled_height, rcnn.roi.pooled_width
-    else:
+    rows, columns = rcnn.roi.pooled_height, rcnn.roi.pooled_width
+    channels = (backbone if fpn is None else fpn).out_channels[0]
+    if backbone.tail is not None:
         channels, stride = backbone.tail.out_channels, backbone.tail.stride
-        rows, columns = -(-rcnn.roi.pooled_height // stride), -(-rcnn.roi.pooled_width // stride)
+        rows, columns = -(-rows // stride), -(-columns // stride)
     return BoxHead(
-        channels if rcnn.use_mean else rows * columns * channels,
+        (rows, columns, channels),
         num_classes,
+        conv_channels=rcnn.conv_channels,
+        use_mean=rcnn.use_mean,
         layer_sizes=rcnn.layer_sizes,
         activation=rcnn.activation_function,
         dropout_rate=1.0 - rcnn.dropout_keep_prob,
+        train_norm=config.model.base_network.train_batch_norm,
         initializers=tuple(map(_initializer, (rcnn.rcnn_initializer, rcnn.cls_initializer, rcnn.bbox_initializer))),
         weight_decay=rcnn.l2_regularization_scale,
     )
@@ -200,24 +276,31 @@ def _rpn_stages(config: Config) -> RPNStages:
         losses=partial(
             rpn_losses,
             **target.model_dump(),
-            l1_sigma=config.model.rpn.l1_sigma,
+            beta=_beta(config.model.rpn),
+            normalizer=config.model.rpn.loss_normalizer,
         ),
         loss_weights=(config.model.loss.rpn_cls_loss_weight, config.model.loss.rpn_reg_loss_weights),
     )
 
 
-def _roi_stages(config: Config) -> RoIStages:
+def _roi_stages(config: Config, xla: bool) -> RoIStages:
     rcnn = config.model.rcnn
     output_size = (rcnn.roi.pooled_height, rcnn.roi.pooled_width)
     if rcnn.roi.pooling_mode == "align":
-        pool = partial(roi_align, output_size=output_size, sampling_ratio=rcnn.roi.sampling_ratio)
+        pool = partial(
+            roi_align,
+            output_size=output_size,
+            sampling_ratio=rcnn.roi.sampling_ratio,
+            aligned=rcnn.roi.aligned,
+            method="gather" if xla else "crop_and_resize",
+        )
     else:
         pool = partial(roi_crop, output_size=output_size, padding=rcnn.roi.padding)
     variances = tuple(rcnn.target_normalization_variances)
     return RoIStages(
         sample=partial(sample_rois, **rcnn.target.model_dump()),
         pool=pool,
-        losses=partial(box_head_losses, variances=variances, l1_sigma=rcnn.l1_sigma),
+        losses=partial(box_head_losses, variances=variances, beta=_beta(rcnn)),
         select=partial(
             select_detections,
             nms_threshold=rcnn.proposals.class_nms_threshold,
@@ -228,6 +311,11 @@ def _roi_stages(config: Config) -> RoIStages:
         min_score=rcnn.proposals.min_prob_threshold,
         loss_weights=(config.model.loss.rcnn_cls_loss_weight, config.model.loss.rcnn_reg_loss_weights),
     )
+
+
+def _beta(section) -> float:
+    """`smooth_l1`'s beta from a section with `l1_sigma` and `l1_beta`."""
+    return 1.0 / section.l1_sigma**2 if section.l1_beta is None else section.l1_beta
 
 
 def _initializer(section) -> keras.initializers.Initializer:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def smooth_l1(predictions: tf.Tensor, targets: tf.Tensor, sigma: float) -> tf.Tensor:
+def smooth_l1(predictions: tf.Tensor, targets: tf.Tensor, beta: float) -> tf.Tensor:
     """Huber-like loss (Fast R-CNN, Girshick 2015, equation 3), summed over the last axis.
 
-        0.5 * (sigma * x) ** 2   where |x| < 1 / sigma ** 2
-        |x| - 0.5 / sigma ** 2   elsewhere
+        0.5 * x ** 2 / beta   where |x| < beta
+        |x| - 0.5 * beta      elsewhere
 
-    torchvision's and Detectron2's `beta` is 1 / sigma ** 2.
+    `beta` is torchvision's and Detectron2's; Luminoth's `sigma` gives 1 / sigma ** 2.
 
     Args:
         predictions, targets: [..., K] float32.
-        sigma: positive.
+        beta: where the parabola ends, 0 or more; 0 is plain L1.
 
     Returns:
         [...] float32.
     """
     differences = tf.abs(predictions - targets)
-    turn = 1.0 / sigma**2
-    losses = tf.where(differences < turn, 0.5 * sigma**2 * differences**2, differences - 0.5 * turn)
-    return tf.reduce_sum(losses, axis=-1)
+    if beta == 0:
+        return tf.reduce_sum(differences, axis=-1)
+    # Split at beta rather than chosen by `where`: neither part can overflow, so no gradient becomes 0 * infinity.
+    curved = tf.minimum(differences, beta)
+    return tf.reduce_sum(0.5 * curved * (curved / beta) + (differences - curved), axis=-1)
 
 
 def masked_mean(losses: tf.Tensor, mask: tf.Tensor, count: tf.Tensor | None = None) -> tf.Tensor:

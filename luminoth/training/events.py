@@ -42,6 +42,21 @@ class BackboneLoaded:
 
 
 @dataclass(frozen=True)
+class WeightsTransferred:
+    """A training from the beginning took weights from another checkpoint.
+
+    Attributes:
+        source: that checkpoint's folder.
+        taken: names of the tensors that fitted.
+        new: names of the model's tensors that start anew.
+    """
+
+    source: Path
+    taken: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StepDone:
     """One update was applied.
 
@@ -79,7 +94,7 @@ class CheckpointSaved:
     folder: Path
 
 
-Event = RunOpened | BackboneLoaded | StepDone | Interrupted | CheckpointSaved
+Event = RunOpened | BackboneLoaded | WeightsTransferred | StepDone | Interrupted | CheckpointSaved
 OnEvent = Callable[[Event], None]
 
 

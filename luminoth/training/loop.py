@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from luminoth.checkpoints.store import prune_checkpoints, restore, save_checkpoint
+from luminoth.checkpoints.store import find_checkpoint, prune_checkpoints, restore, save_checkpoint, transfer
 from luminoth.config import dump_config
 from luminoth.config.schema_train import MAX_GRADIENT_NORM
 from luminoth.data.pipeline import iterate, training_batches
@@ -28,6 +28,7 @@ from luminoth.training.events import (
     OnEvent,
     RunOpened,
     StepDone,
+    WeightsTransferred,
     ignore_events,
 )
 from luminoth.training.interrupt import catch_interrupts
@@ -88,10 +89,13 @@ def train(config: Any, *, on_event: OnEvent = ignore_events) -> TrainingResult:
 
     keras.utils.set_random_seed(run.seed)
     with strategy.scope():
-        model = build_model(config, len(run.classes))
+        model = build_model(config, len(run.classes), precision=settings.precision, xla=settings.xla)
         optimizer = make_optimizer(settings.optimizer, model.trainable_variables)
     if run.checkpoint:
         _restore(run.checkpoint, model, optimizer)
+    elif settings.from_checkpoint:
+        source = find_checkpoint(settings.from_checkpoint)
+        on_event(WeightsTransferred(source, *transfer(source, model, run.classes)))
     else:
         on_event(BackboneLoaded(load_pretrained_backbone(model, config)))
     record_run(run, config)
@@ -110,6 +114,7 @@ def train(config: Any, *, on_event: OnEvent = ignore_events) -> TrainingResult:
         seed=run.seed,
         clip_by_norm=_norm_limit(settings.clip_by_norm),
         clip_by_global_norm=settings.clip_by_global_norm,
+        xla=settings.xla,
     )  # fmt: skip
     checkpoint_due = Every(settings.save_checkpoint_steps, settings.save_checkpoint_secs)
     summaries_due = Every(settings.save_summaries_steps, settings.save_summaries_secs)

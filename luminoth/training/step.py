@@ -25,6 +25,7 @@ def make_train_step(
     seed: int,
     clip_by_norm: float | None = None,
     clip_by_global_norm: float | None = None,
+    xla: bool = False,
 ) -> TrainStep:
     """Makes the function that trains a model on one batch.
 
@@ -38,6 +39,7 @@ def make_train_step(
         batch_spec: `tf.TypeSpec`s of the batches (`dataset.element_spec`); one trace serves them all.
         seed: the run's seed.
         clip_by_norm, clip_by_global_norm: see `clip_gradients`.
+        xla: compile with XLA, anew for every size of batch; the model must be built for it.
 
     Returns:
         A function of the batch, the number of updates done before and the learning rate. It returns numbers
@@ -72,7 +74,9 @@ def make_train_step(
 
     # Without AutoGraph, which models do without: tracing a ResNet takes half the time.
     @tf.function(
-        input_signature=[batch_spec, tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)], autograph=False
+        input_signature=[batch_spec, tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)],
+        autograph=False,
+        jit_compile=xla,
     )
     def step_on_all_replicas(batch: Batch, step: tf.Tensor, learning_rate: tf.Tensor) -> dict[str, tf.Tensor]:
         optimizer.learning_rate.assign(learning_rate)

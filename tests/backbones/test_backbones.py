@@ -46,11 +46,12 @@ def test_resnet50_equals_keras_applications(tmp_path):
 
     pixels = np.random.default_rng(3).uniform(0, 255, (1, 96, 128, 3)).astype(np.float32)
     normalised = keras.applications.resnet.preprocess_input(pixels.copy())
-    np.testing.assert_allclose(ours.normalise(tf.constant(pixels)).numpy(), normalised, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(ours.pixels(tf.constant(pixels)).numpy(), normalised, rtol=1e-5, atol=1e-4)
 
     at_stride_16 = keras.Model(reference.input, reference.get_layer("conv4_block6_out").output)
-    expected, features = at_stride_16(normalised).numpy(), ours(normalised)
-    assert features.shape == (1, 6, 8, 1024) == (1, 96 // ours.stride, 128 // ours.stride, ours.out_channels)
+    expected, (features,) = at_stride_16(normalised).numpy(), ours(normalised)
+    assert features.shape == (1, 6, 8, 1024)
+    assert (ours.strides, ours.out_channels) == ((16,), (1024,))
     np.testing.assert_allclose(features.numpy(), expected, atol=1e-3 * expected.std())
     expected = reference(normalised).numpy()
     np.testing.assert_allclose(ours.tail(features).numpy(), expected, atol=1e-3 * expected.std())
@@ -64,17 +65,20 @@ def test_vgg16_equals_keras_applications(tmp_path):
     assert load_keras_weights(ours, tmp_path / "vgg.h5") == 26
     pixels = np.random.default_rng(3).uniform(0, 255, (1, 64, 96, 3)).astype(np.float32)
     normalised = keras.applications.vgg16.preprocess_input(pixels.copy())
-    np.testing.assert_allclose(ours.normalise(tf.constant(pixels)).numpy(), normalised, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(ours.pixels(tf.constant(pixels)).numpy(), normalised, rtol=1e-5, atol=1e-4)
     before_pooling = keras.Model(reference.input, reference.get_layer("block5_conv3").output)
     expected = before_pooling(normalised).numpy()
-    np.testing.assert_allclose(ours(normalised).numpy(), expected, atol=1e-3 * expected.std())
+    (features,) = ours(normalised)
+    np.testing.assert_allclose(features.numpy(), expected, atol=1e-3 * expected.std())
+    assert (ours.strides, ours.out_channels) == ((16,), (512,))
 
 
 def test_output_stride_8_dilates_and_keeps_the_weights():
     coarse, fine = (ResNet(thin_resnet_shape(8), output_stride=s, with_tail=False) for s in (16, 8))
     pixels = tf.random.stateless_uniform((1, 64, 96, 3), (1, 2), -1, 1)
-    assert coarse(pixels).shape == (1, 4, 6, 32)
-    assert fine(pixels).shape == (1, 8, 12, 32)
+    assert [features.shape for features in coarse(pixels)] == [(1, 4, 6, 32)]
+    assert [features.shape for features in fine(pixels)] == [(1, 8, 12, 32)]
+    assert (coarse.strides, fine.strides) == ((16,), (8,))
     assert [v.shape for v in coarse.variables] == [v.shape for v in fine.variables]
 
 

@@ -53,13 +53,14 @@ def match(candidates, gt_boxes, foreground, background, keep_best):
             top = overlaps[:, gt].max()
             for candidate in range(len(candidates)):
                 if top > 0 and overlaps[candidate, gt] == top and labels[candidate] != 1:
-                    labels[candidate], indices[candidate] = 1, gt
+                    labels[candidate] = 1
     return labels, indices
 
 
 def roi_align(features, roi, stride, rows, columns, ratio, aligned):
-    """[rows, columns, C] of one RoI on one feature map [h, w, C]."""
+    """[rows, columns, C] of one RoI on one feature map [h, w, C]; ratio: one number or (down, across)."""
     height, width, channels = features.shape
+    down, across = ratio if isinstance(ratio, tuple) else (ratio, ratio)
     x_min, y_min, x_max, y_max = (value / stride - (0.5 if aligned else 0.0) for value in roi)
     if not aligned:
         x_max, y_max = max(x_max, x_min + 1.0), max(y_max, y_min + 1.0)
@@ -83,9 +84,9 @@ def roi_align(features, roi, stride, rows, columns, ratio, aligned):
     for row in range(rows):
         for column in range(columns):
             points = [
-                sample(y_min + (row + (i + 0.5) / ratio) * bin_height, x_min + (column + (j + 0.5) / ratio) * bin_width)
-                for i in range(ratio)
-                for j in range(ratio)
+                sample(y_min + (row + (i + 0.5) / down) * bin_height, x_min + (column + (j + 0.5) / across) * bin_width)
+                for i in range(down)
+                for j in range(across)
             ]
             result[row, column] = np.mean(points, axis=0)
     return result

@@ -1,7 +1,7 @@
 import numpy as np
 from hypothesis import given
 
-from luminoth.boxes.geometry import box_areas, clip_boxes, inside_image, pairwise_coverage, pairwise_iou
+from luminoth.boxes.geometry import box_areas, clip_boxes, inside_image, pairwise_iou
 from tests.boxes import numpy_boxes
 from tests.boxes.strategies import box_arrays
 
@@ -32,12 +32,6 @@ def test_iou_of_a_batch_equals_that_of_each_picture(boxes, others):
     batched = pairwise_iou(np.stack([boxes, boxes[::-1]]), np.stack([others, others])).numpy()
     np.testing.assert_array_equal(batched[0], pairwise_iou(boxes, others).numpy())
     np.testing.assert_array_equal(batched[1], batched[0][::-1])
-
-
-def test_coverage_is_relative_to_the_box_not_the_region():
-    box = np.array([[0, 0, 10, 10]], np.float32)
-    crowd = np.array([[5, 0, 105, 100], [0, 0, 100, 100]], np.float32)
-    np.testing.assert_allclose(pairwise_coverage(box, crowd).numpy(), [[0.5, 1.0]])
 
 
 def test_clip_uses_height_for_y_and_width_for_x():

@@ -1,4 +1,5 @@
 import numpy as np
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,13 @@ def test_the_best_candidate_of_an_object_is_kept():
     assert clobbered == [FOREGROUND, IGNORED, BACKGROUND]
 
 
+def test_the_best_candidate_of_an_object_belongs_to_the_object_that_it_overlaps_most():
+    gt = [[0, 0, 10, 10], [0, 8, 10, 12]]
+    candidates = [[0, 0, 10, 10], [0, 2, 10, 12]]  # the second: IoU 80 / 120 and 40 / 100; it is object 1's best
+    assert run(candidates, gt)[0] == [FOREGROUND, IGNORED]
+    assert run(candidates, gt, keep_best_per_object=True) == ([FOREGROUND, FOREGROUND], [0, 0])
+
+
 def test_an_object_that_no_candidate_touches_makes_none_foreground():
     labels, _ = run([[0, 0, 10, 10], [20, 20, 30, 30]], [[80, 80, 90, 90]], keep_best_per_object=True)
     assert labels == [BACKGROUND, BACKGROUND]
@@ -82,6 +90,16 @@ def test_candidates_left_out_are_ignored_and_do_not_win():
     assert matches.labels.numpy().tolist() == [[IGNORED, FOREGROUND]]
 
 
+def test_a_threshold_of_zero_makes_nothing_foreground_that_touches_no_object():
+    candidates = [[0, 0, 10, 10], [50, 50, 60, 60]]
+    assert run(candidates, [[9, 9, 20, 20]], foreground_threshold=0.0)[0] == [FOREGROUND, BACKGROUND]
+    assert run(candidates, np.zeros((0, 4)), foreground_threshold=0.0)[0] == [BACKGROUND, BACKGROUND]
+
+
+def test_candidates_without_area_match_nothing():
+    assert run([[5, 5, 5, 5]], [[0, 0, 10, 10], [5, 5, 5, 5]], keep_best_per_object=True)[0] == [BACKGROUND]
+
+
 def test_background_threshold_low_mines_harder_negatives():
     labels, _ = run([[0, 0, 10, 2], [50, 50, 60, 60]], [[0, 0, 10, 10]], background_threshold_low=0.1)
     assert labels == [BACKGROUND, IGNORED]
@@ -102,6 +120,21 @@ def test_padded_ground_truth_equals_unpadded(candidates, gt_boxes):
     padded = np.concatenate([gt_boxes, np.zeros((3, 4), np.float32)])
     with_padding = run(candidates, padded, is_object=[True] * 2 + [False] * 3, keep_best_per_object=True)
     assert with_padding == run(candidates, gt_boxes, keep_best_per_object=True)
+
+
+def test_compiled_equals_eager():
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 80, (2, 60, 2)).astype(np.float32)
+    candidates = np.concatenate([corners, corners + rng.uniform(5, 30, (2, 60, 2)).astype(np.float32)], axis=2)
+    is_object, is_crowd = rng.random((2, 9)) < 0.8, rng.random((2, 9)) < 0.2
+    arguments = [tf.constant(x) for x in (candidates, candidates[:, :9] + 2, is_object, is_crowd)]
+    compiled = tf.function(
+        lambda *inputs: match(*inputs, keep_best_per_object=True, **THRESHOLDS), autograph=False, jit_compile=True
+    )
+    expected = match(*arguments, keep_best_per_object=True, **THRESHOLDS)
+    for got, wanted in zip(compiled(*arguments), expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    assert set(np.unique(expected.labels)) == {FOREGROUND, BACKGROUND, IGNORED}
 
 
 def test_gather_matched_takes_rows_of_the_own_picture():

@@ -1,4 +1,5 @@
 import numpy as np
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,3 +42,23 @@ def test_pictures_of_a_batch_are_counted_apart():
     assert chosen[0, :3].sum() == 2
     assert chosen[0, 3:].sum() == 2
     assert chosen[1].sum() == 4
+
+
+def test_equal_random_numbers_add_none():
+    # Among so many float32 numbers some are equal, and now and then those at the limit.
+    labels = tf.zeros((1, 217_413), tf.int32)
+    draw_many = tf.function(lambda seed: sample_labels(labels, 5000, 0.5, seed), autograph=False)
+    counts = [int(np.sum(draw_many(tf.constant([0, i])))) for i in range(20)]
+    assert counts == [5000] * 20
+
+
+def test_shapes_unknown_when_traced_and_compiled():
+    labels = tf.constant([[1, 1, 0, 0, 0, -1]])
+    specs = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([2], tf.int32)]
+    traced = tf.function(lambda x, seed: sample_labels(x, 4, 0.25, seed), input_signature=specs, autograph=False)
+    compiled = tf.function(lambda x, seed: sample_labels(x, 4, 0.25, seed), autograph=False, jit_compile=True)
+    for function in (traced, compiled):
+        chosen = function(labels, tf.constant([5, 6])).numpy()[0]
+        assert chosen.sum() == 4
+        assert chosen[:2].sum() == 1
+        assert not chosen[5]

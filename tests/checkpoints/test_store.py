@@ -286,7 +286,7 @@ def test_run_folder_names_itself_after_the_data_set():
 
 @pytest.fixture
 def tiny_build(monkeypatch):
-    monkeypatch.setattr("luminoth.models.build.build_model", lambda config, num_classes: TinyDetector(num_classes))
+    monkeypatch.setattr("luminoth.models.build.build_model", lambda config, num_classes, **_: TinyDetector(num_classes))
 
 
 def test_loading_a_model(tmp_path, tiny_build):

@@ -24,7 +24,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def tiny_model(monkeypatch):
-    monkeypatch.setattr(loop, "build_model", lambda config, num_classes: TinyDetector(num_classes))
+    monkeypatch.setattr(loop, "build_model", lambda config, num_classes, **_: TinyDetector(num_classes))
     monkeypatch.setattr(loop, "load_pretrained_backbone", lambda model, config: "random weights")
 
 
@@ -108,7 +108,7 @@ def test_ctrl_c_saves_and_exits_130(files, capsys, tiny_model, monkeypatch):
     ],
 )
 def test_mistakes_give_one_line(files, capsys, monkeypatch, arguments, status, message):
-    monkeypatch.setattr(loop, "build_model", lambda *_: pytest.fail("a model was built"))
+    monkeypatch.setattr(loop, "build_model", lambda *_, **__: pytest.fail("a model was built"))
     folder, config = files
     arguments = [str(config) if argument == "CONFIG" else argument for argument in arguments]
     found, lines = lumi(capsys, "train", *arguments)

@@ -10,7 +10,7 @@ import pytest
 from luminoth.config import load_config
 from luminoth.config.fields import Section, field_accepts, sections_of
 from luminoth.config.problems import known_keys
-from luminoth.config.rules import WHOLE_SECTIONS, WITHOUT_EFFECT
+from luminoth.config.rules import FEATURE_DEFAULTS, WHOLE_SECTIONS, WITHOUT_EFFECT
 from luminoth.config.schema import Config
 from luminoth.config.schema_dataset import Augmentation
 from luminoth.config.yaml_text import write_value
@@ -60,6 +60,15 @@ def test_every_key_is_on_the_page_with_its_default_and_meaning(page, path):
             continue  # its keys are headings of tables
         for row in rows_of(section):
             assert row in page
+
+
+def test_what_features_set_by_themselves_is_on_the_page(page):
+    heading = "| key | with `dc5` | with `fpn` |\n|---|---|---|\n"
+    table = page.partition(heading)[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    for column, features in enumerate(("dc5", "fpn"), start=1):
+        stated = {row[0].strip("`"): re.match("`(.*?)`", row[column])[1] for row in rows if row[column]}
+        assert stated == {key: write_value(value) for key, value in FEATURE_DEFAULTS[features].items()}
 
 
 def test_every_section_has_its_heading(page):

@@ -19,14 +19,21 @@ class BrightRectangleModel:
     """Fills the contract of `DetectionModel.detect`: the class is the strongest channel, the score its brightness."""
 
     num_classes = len(CLASSES)
+    size_multiple = 1
 
     def __init__(self):
         self.traces = 0
         self.batch_shapes = []
+        self.picture_sizes = []
+        self.is_frozen = False
+
+    def freeze(self):
+        self.is_frozen = True
 
     def detect(self, images, image_sizes, *, min_score=None):
         self.traces += 1
         tf.py_function(lambda shape: self.batch_shapes.append(tuple(shape.numpy())), [tf.shape(images)], [])
+        tf.py_function(lambda sizes: self.picture_sizes.append(sizes.numpy().tolist()), [image_sizes], [])
         brightness = tf.reduce_max(images, axis=3)  # [B, H, W]
         peak = tf.reduce_max(brightness, axis=[1, 2])  # [B]
         is_bright = (brightness > peak[:, None, None] / 2) & (peak[:, None, None] > 0)
@@ -67,5 +74,10 @@ def install(monkeypatch: pytest.MonkeyPatch, **image_preprocessing) -> BrightRec
     preprocessing = {"min_size": None, "max_size": None} | image_preprocessing
     config = config_from_dict({"dataset": {"image_preprocessing": preprocessing}})
     monkeypatch.setattr(store, "find_checkpoint", lambda name: Path(name))
-    monkeypatch.setattr(store, "load_model", lambda folder: store.LoadedModel(model, config, CLASSES, folder, 1))
+
+    def load_model(folder, *, precision, xla):
+        model.loaded_with = {"precision": precision, "xla": xla}
+        return store.LoadedModel(model, config, CLASSES, folder, 1)
+
+    monkeypatch.setattr(store, "load_model", load_model)
     return model

@@ -65,6 +65,29 @@ def test_a_list_gives_a_list_in_order_whatever_the_sizes(monkeypatch):
     assert detector.predict([]) == []
 
 
+def test_pictures_of_one_canvas_share_a_batch(monkeypatch):
+    """The canvas is what the network pads to anyway; each picture keeps its own size in it."""
+    model = install(monkeypatch)
+    model.size_multiple = 16
+    sizes = [(30, 40), (17, 48), (32, 33), (33, 48)]
+    pictures = [picture(*size, (index, 2, index + 5, 9)) for index, size in enumerate(sizes)]
+    found = Detector("any").predict(pictures)
+    assert [objects[0]["bbox"] for objects in found] == [[index, 2, index + 5, 9] for index in range(4)]
+    assert sorted(model.batch_shapes) == [(1, 48, 48, 3), (3, 32, 48, 3)]
+    assert sorted(model.picture_sizes) == [[[30, 40], [17, 48], [32, 33]], [[33, 48]]]
+
+
+def test_precision_and_xla_reach_the_model_which_is_frozen(monkeypatch):
+    model = install(monkeypatch)
+    Detector("any")
+    assert model.loaded_with == {"precision": None, "xla": None}
+    assert model.is_frozen
+    Detector("any", precision="bfloat16", xla=True)
+    assert model.loaded_with == {"precision": "bfloat16", "xla": True}
+    with pytest.raises(ConfigError, match="precision is 'float8'; accepted: float32, bfloat16, float16"):
+        Detector("any", precision="float8")
+
+
 def test_originals_of_different_sizes_share_a_batch_when_the_network_sees_one_size(monkeypatch):
     model = install(monkeypatch, min_size=60, max_size=90)
     large, small = picture(120, 180, (30, 60, 120, 90)), picture(60, 90, (30, 15, 60, 30))

@@ -26,7 +26,7 @@ def total(losses):
 
 
 def gradients(model, data, training=True):
-    @tf.function
+    @tf.function(autograph=False)
     def run():
         with tf.GradientTape() as tape:
             losses = model.compute_losses(data, training=training, seed=SEED)
@@ -114,7 +114,7 @@ def test_what_is_in_the_padding_does_not_matter(model):
 
 def test_graph_with_unknown_sizes_equals_eager(model):
     signature = [tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None, 2), tf.int32)]
-    compiled = tf.function(lambda i, s: model.detect(i, s, min_score=0.0), input_signature=signature)
+    compiled = tf.function(lambda i, s: model.detect(i, s, min_score=0.0), input_signature=signature, autograph=False)
     for size in ((64, 96), (48, 80)):
         data = batch([[]], size=size)
         for a, b in zip(
@@ -151,7 +151,7 @@ def test_it_can_learn_one_picture():
     data = Batch(tf.constant(pixels), *data[1:])
     optimizer = keras.optimizers.Adam(0.003)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(index):
         with tf.GradientTape() as tape:
             loss = total(model.compute_losses(data, training=True, seed=tf.stack([1, index])))

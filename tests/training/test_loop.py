@@ -33,7 +33,7 @@ def dataset(tmp_path_factory):
 @pytest.fixture
 def tiny_model(monkeypatch):
     """Training builds the tiny detector, whatever is configured."""
-    monkeypatch.setattr(loop, "build_model", lambda config, num_classes: TinyDetector(num_classes))
+    monkeypatch.setattr(loop, "build_model", lambda config, num_classes, **_: TinyDetector(num_classes))
     monkeypatch.setattr(loop, "load_pretrained_backbone", lambda model, config: "none")
 
 
@@ -180,7 +180,7 @@ class Exploding(TinyDetector):
 
 
 def test_a_loss_that_is_not_finite_stops_and_says_where(dataset, tmp_path, tiny_model, monkeypatch):
-    monkeypatch.setattr(loop, "build_model", lambda config, num_classes: Exploding(num_classes))
+    monkeypatch.setattr(loop, "build_model", lambda config, num_classes, **_: Exploding(num_classes))
     config = tiny_config(dataset, tmp_path, save_checkpoint_steps=1, random_shuffle=False)
     with pytest.raises(NonFiniteLossError) as caught:
         train(config)
@@ -261,7 +261,7 @@ def test_a_run_of_another_model_or_other_classes_is_not_resumed(dataset, tmp_pat
 
 
 def test_mistakes_are_named_before_anything_is_built(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "build_model", lambda *_: pytest.fail("a model was built"))
+    monkeypatch.setattr(loop, "build_model", lambda *_, **__: pytest.fail("a model was built"))
     config = tiny_config(dataset, tmp_path)
 
     def with_dataset(**keys):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import keras
 import tensorflow as tf
 
-from luminoth.backbones.layers import Dense
+from luminoth.backbones.layers import Conv, Dense, Layer
 from luminoth.boxes.deltas import encode
 from luminoth.models.faster_rcnn.roi_targets import RoITargets
 from luminoth.models.losses import masked_mean, smooth_l1
@@ -26,75 +25,84 @@ class BoxHeadOutput(NamedTuple):
     deltas: tf.Tensor
 
 
-class BoxHead(keras.layers.Layer):
-    """Fully connected layers, then C + 1 class logits and 4 C deltas.
+class BoxHead(Layer):
+    """Convolutions, then fully connected layers, then C + 1 class logits and 4 C deltas.
+
+    With two fully connected layers it is the head of Fast R-CNN and of the feature pyramid; with four convolutions
+    and one fully connected layer that of torchvision's v2 ("4conv1fc", Wu and He 2018); with neither the head of C4,
+    whose tail has done the work.
 
     Args:
-        in_features: size of one RoI's vector.
+        in_shape: (rows, columns, channels) of one pooled RoI.
         num_classes: C.
+        conv_channels: of the 3 x 3 convolutions with batch norm and ReLU; may be empty.
+        use_mean: whether the grid is averaged to one vector; flattened otherwise.
         layer_sizes: of the fully connected layers before the outputs; may be empty.
         activation: of those layers.
         dropout_rate: share of their outputs dropped in training.
+        train_norm: whether the convolutions' batch norm is trained.
         initializers: of hidden, class and delta kernels.
         weight_decay: factor of the L2 loss on kernels.
     """
 
     def __init__(
         self,
-        in_features: int,
+        in_shape: tuple[int, int, int],
         num_classes: int,
         *,
+        conv_channels: Sequence[int] = (),
+        use_mean: bool = False,
         layer_sizes: Sequence[int] = (),
-        activation: str = "relu6",
+        activation: str | None = "relu6",
         dropout_rate: float = 0.0,
+        train_norm: bool = False,
         initializers: tuple = ("he_normal", "he_normal", "he_normal"),
         weight_decay: float = 0.0,
         name: str = "box_head",
     ) -> None:
         super().__init__(name=name)
-        self._num_classes, self._dropout_rate = num_classes, dropout_rate
+        self._num_classes, self._use_mean, self._dropout_rate = num_classes, use_mean, dropout_rate
         hidden, classes, deltas = initializers
+        decay = {"weight_decay": weight_decay}
+        rows, columns, channels = in_shape
+        self.convs = []
+        for index, filters in enumerate(conv_channels, start=1):
+            norm = {"norm": True, "train_norm": train_norm, "activation": "relu"}
+            self.convs.append(Conv(channels, filters, 3, name=f"conv{index}", **norm, **decay))
+            channels = filters
+        size = channels if use_mean else rows * columns * channels
         self.hidden = []
-        for index, size in enumerate(layer_sizes):
-            self.hidden.append(
-                Dense(
-                    in_features,
-                    size,
-                    activation=activation,
-                    kernel_initializer=hidden,
-                    weight_decay=weight_decay,
-                    name=f"fc{index + 1}",
-                )
-            )
-            in_features = size
-        self.classes = Dense(
-            in_features,
-            num_classes + 1,
-            kernel_initializer=classes,
-            weight_decay=weight_decay,
-            name="classes",
-        )
-        self.deltas = Dense(
-            in_features, 4 * num_classes, kernel_initializer=deltas, weight_decay=weight_decay, name="deltas"
-        )
-        self.built = True
+        for index, next_size in enumerate(layer_sizes, start=1):
+            layer = Dense(size, next_size, activation=activation, kernel_initializer=hidden, name=f"fc{index}", **decay)
+            self.hidden.append(layer)
+            size = next_size
+        self.classes = Dense(size, num_classes + 1, kernel_initializer=classes, name="classes", **decay)
+        self.deltas = Dense(size, 4 * num_classes, kernel_initializer=deltas, name="deltas", **decay)
 
-    def call(self, features: tf.Tensor, training: bool = False, seed: tf.Tensor | None = None) -> BoxHeadOutput:
-        """features: [B, R, in_features]; seed: [2] int32, of the dropout, needed in training."""
+    def call(self, grids: tf.Tensor, training: bool = False, seed: tf.Tensor | None = None) -> BoxHeadOutput:
+        """grids: [B, R, rows, columns, channels]; seed: [2] int32, of the dropout, needed in training."""
+        shape = tf.shape(grids)
+        features = tf.reshape(grids, (-1, *grids.shape[2:]))  # [B, R, ...] -> [B * R, rows, columns, channels]
+        for conv in self.convs:
+            features = conv(features, training=training)
+        if self._use_mean:
+            features = tf.reduce_mean(features, axis=(1, 2))
+        else:
+            _, rows, columns, channels = features.shape
+            features = tf.reshape(features, (-1, rows * columns * channels))
         for index, layer in enumerate(self.hidden):
             features = layer(features)
             if training and self._dropout_rate:
                 features = tf.nn.experimental.stateless_dropout(features, self._dropout_rate, seed + index)
-        deltas = tf.cast(self.deltas(features), tf.float32)
-        shape = tf.shape(features)
-        return BoxHeadOutput(
-            class_logits=tf.cast(self.classes(features), tf.float32),
-            deltas=tf.reshape(deltas, (shape[0], shape[1], self._num_classes, 4)),  # [B, R, 4C] -> [B, R, C, 4]
+        logits, deltas = self.classes(features), self.deltas(features)
+        return BoxHeadOutput(  # [B * R, ...] -> [B, R, ...]
+            class_logits=tf.reshape(tf.cast(logits, tf.float32), (shape[0], shape[1], self._num_classes + 1)),
+            deltas=tf.reshape(tf.cast(deltas, tf.float32), (shape[0], shape[1], self._num_classes, 4)),
         )
 
 
 def box_head_losses(
-    output: BoxHeadOutput, targets: RoITargets, *, variances: tuple[float, float], l1_sigma: float
+    output: BoxHeadOutput, targets: RoITargets, *, variances: tuple[float, float], beta: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Classification and regression loss of the sampled RoIs (Fast R-CNN, equation 1).
 
@@ -104,7 +112,7 @@ def box_head_losses(
         output: of the head for `targets.rois`.
         targets: from `sample_rois`.
         variances: of the deltas, see `encode`.
-        l1_sigma: of `smooth_l1`.
+        beta: of `smooth_l1`.
 
     Returns:
         Two float32 scalars.
@@ -116,6 +124,6 @@ def box_head_losses(
     unit = tf.constant([0.0, 0.0, 1.0, 1.0])
     foreground = targets.is_foreground[..., None]
     true_deltas = encode(tf.where(foreground, targets.rois, unit), tf.where(foreground, targets.boxes, unit), variances)
-    regression = smooth_l1(own_deltas, true_deltas, l1_sigma)
+    regression = smooth_l1(own_deltas, true_deltas, beta)
     count = tf.reduce_sum(tf.cast(targets.is_sampled, tf.float32))
     return masked_mean(cross_entropy, targets.is_sampled), masked_mean(regression, targets.is_foreground, count)

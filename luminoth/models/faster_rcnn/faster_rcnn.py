@@ -1,8 +1,11 @@
 """Faster R-CNN, start to end.
 
-    pictures -> backbone -> features -> RPN -> proposals -> RoI pooling -> tail -> box head -> detections
-                                         |                                            |
-                                     rpn losses                                  rcnn losses
+    pictures -> feature maps -> RPN -> proposals -> RoI pooling -> box head -> detections
+                                 |                                   |
+                             rpn losses                         rcnn losses
+
+The paper's detector works on one map (`FasterRCNNC4`), today's on a pyramid of maps (`FasterRCNNFPN`); they differ in
+how RoIs are pooled, and in nothing else.
 
 A detector is made of layers, which hold weights, and of stages, which are plain functions with their settings
 bound (`functools.partial`): matching, sampling, suppression. `build.py` puts both together.
@@ -10,12 +13,14 @@ bound (`functools.partial`): matching, sampling, suppression. `build.py` puts bo
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import keras
 import tensorflow as tf
 
+from luminoth.backbones.fpn import FeaturePyramid
+from luminoth.backbones.layers import Layer
 from luminoth.models.base import DetectionModel
 from luminoth.models.faster_rcnn.box_head import BoxHead, BoxHeadOutput
 from luminoth.models.faster_rcnn.proposals import Proposals
@@ -61,118 +66,159 @@ class RoIStages:
     loss_weights: tuple[float, float] = (1.0, 1.0)
 
 
-class RPNDetector(DetectionModel):
-    """The first stage alone (`with_rcnn: false`): finds objects without telling their class, which is always 0.
+class _ProposalModel(DetectionModel):
+    """What all detectors here share: feature maps and the first stage.
 
     Args:
-        backbone: a layer with `normalise`, `stride` and `out_channels`.
+        backbone: gives the maps; see `luminoth.backbones`.
+        fpn: makes a pyramid of them; None: they are used as they are.
         rpn: the region proposal network.
-        stages: see `RPNStages`.
-    """
-
-    num_classes = 1
-
-    def __init__(self, *, backbone: keras.layers.Layer, rpn: RPN, stages: RPNStages, name: str = "rpn_detector"):
-        super().__init__(name=name)
-        self.backbone, self.rpn = backbone, rpn
-        self._stages = stages
-        self.built = True
-
-    def compute_losses(self, batch: Batch, *, training: bool, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = extract_features(self.backbone, batch.images, batch.image_sizes, training)
-        losses = first_stage_losses(self._stages, self.rpn(features), batch, seed)
-        return {**losses, "regularization_loss": self.regularization_loss()}
-
-    def detect(self, images, image_sizes, *, min_score=None) -> DetectorOutput:
-        features = extract_features(self.backbone, images, image_sizes, training=False)
-        boxes, scores, is_valid = self._stages.propose(self.rpn(features), image_sizes)
-        is_valid &= scores >= (0.0 if min_score is None else min_score)
-        boxes, scores = tf.where(is_valid[..., None], boxes, 0.0), tf.where(is_valid, scores, 0.0)
-        return DetectorOutput(boxes, scores, tf.zeros_like(scores, tf.int32), is_valid)
-
-
-class FasterRCNN(DetectionModel):
-    """Both stages on one feature map, the detector of the paper ("C4").
-
-    Args:
-        backbone: a layer with `normalise`, `stride` and `out_channels`, and perhaps a `tail` that each pooled RoI
-            goes through.
-        rpn: the region proposal network.
-        box_head: the second stage's outputs.
-        num_classes: C, without the background.
-        rpn_stages, roi_stages: see `RPNStages` and `RoIStages`.
-        use_mean: whether each RoI's grid is averaged to one vector (else it is flattened).
+        rpn_stages: see `RPNStages`.
+        compute_type: see `DetectionModel`.
     """
 
     def __init__(
         self,
         *,
-        backbone: keras.layers.Layer,
+        backbone: Layer,
+        fpn: FeaturePyramid | None = None,
         rpn: RPN,
-        box_head: BoxHead,
-        num_classes: int,
         rpn_stages: RPNStages,
-        roi_stages: RoIStages,
-        use_mean: bool = True,
-        name: str = "faster_rcnn",
+        compute_type: tf.DType = tf.float32,
+        name: str,
     ) -> None:
         super().__init__(name=name)
-        self.num_classes = num_classes
-        self.backbone, self.rpn, self.box_head = backbone, rpn, box_head
-        self._rpn_stages, self._roi_stages, self._use_mean = rpn_stages, roi_stages, use_mean
+        self.backbone, self.fpn, self.rpn = backbone, fpn, rpn
+        self._rpn_stages, self.compute_type = rpn_stages, compute_type
+        # A pyramid wants every coarser map to be half the finer one.
+        self.size_multiple = 1 if fpn is None else backbone.strides[-1]
         self.built = True
+
+    def network_input(self, images: tf.Tensor, image_sizes: tf.Tensor) -> tf.Tensor:
+        """Normalised pixels [B, H', W', 3] of pictures [B, H, W, 3]; what lies outside of each picture is zero.
+
+        H' and W' are H and W rounded up to multiples of `size_multiple`.
+        """
+        shape = tf.shape(images)
+        pixels = self.backbone.pixels(images)
+        rows = tf.sequence_mask(image_sizes[:, 0], shape[1])[:, :, None, None]  # [B, H, 1, 1]
+        columns = tf.sequence_mask(image_sizes[:, 1], shape[2])[:, None, :, None]  # [B, 1, W, 1]
+        pixels = tf.cast(tf.where(rows & columns, pixels, 0.0), self.compute_type)
+        below, right = -shape[1] % self.size_multiple, -shape[2] % self.size_multiple
+        return pixels if self.size_multiple == 1 else tf.pad(pixels, [[0, 0], [0, below], [0, right], [0, 0]])
+
+    def extract(self, pixels: tf.Tensor, training: bool) -> tuple[tf.Tensor, ...]:
+        """The feature maps, finest first, of normalised pixels."""
+        maps = self.backbone(pixels, training=training)
+        return maps if self.fpn is None else self.fpn(maps, training=training)
+
+    def first_stage(self, pixels: tf.Tensor, maps: tuple[tf.Tensor, ...]) -> list[RPNOutput]:
+        """The RPN on all maps of `pixels`."""
+        shape = tf.shape(pixels)
+        return self.rpn(maps, (shape[1], shape[2]))
+
+    def first_stage_losses(self, outputs: list[RPNOutput], batch: Batch, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The RPN's two losses, weighted, under Luminoth's names."""
+        class_loss, box_loss = self._rpn_stages.losses(outputs, batch, seed)
+        class_weight, box_weight = self._rpn_stages.loss_weights
+        return {"rpn_cls_loss": class_weight * class_loss, "rpn_reg_loss": box_weight * box_loss}
+
+
+class RPNDetector(_ProposalModel):
+    """The first stage alone (`with_rcnn: false`): finds objects without telling their class, which is always 0.
+
+    Args: see `_ProposalModel`.
+    """
+
+    num_classes = 1
+
+    def compute_losses(self, batch: Batch, *, training: bool, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels = self.network_input(batch.images, batch.image_sizes)
+        outputs = self.first_stage(pixels, self.extract(pixels, training))
+        losses = self.first_stage_losses(outputs, batch, seed)
+        return {**losses, "regularization_loss": self.regularization_loss()}
+
+    def detect(self, images, image_sizes, *, min_score=None) -> DetectorOutput:
+        pixels = self.network_input(images, image_sizes)
+        outputs = self.first_stage(pixels, self.extract(pixels, training=False))
+        boxes, scores, is_valid = self._rpn_stages.propose(outputs, image_sizes)
+        is_valid &= scores >= (0.0 if min_score is None else min_score)
+        boxes, scores = tf.where(is_valid[..., None], boxes, 0.0), tf.where(is_valid, scores, 0.0)
+        return DetectorOutput(boxes, scores, tf.zeros_like(scores, tf.int32), is_valid)
+
+
+class _FasterRCNN(_ProposalModel):
+    """Both stages.
+
+    Args:
+        box_head: the second stage's layers.
+        num_classes: C, without the background.
+        roi_stages: see `RoIStages`.
+        For the rest see `_ProposalModel`.
+    """
+
+    def __init__(
+        self, *, box_head: BoxHead, num_classes: int, roi_stages: RoIStages, name: str = "faster_rcnn", **first_stage
+    ) -> None:
+        super().__init__(name=name, **first_stage)
+        self.box_head, self.num_classes, self._roi_stages = box_head, num_classes, roi_stages
+
+    @abstractmethod
+    def pool(self, maps: tuple[tf.Tensor, ...], rois: tf.Tensor, training: bool) -> tf.Tensor:
+        """What the box head sees of RoIs [B, R, 4]: [B, R, rows, columns, channels]."""
 
     def compute_losses(self, batch: Batch, *, training: bool, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         seed_anchors, seed_rois, seed_dropout = tf.unstack(tf.random.split(seed, 3))
-        features = extract_features(self.backbone, batch.images, batch.image_sizes, training)
-        rpn_output = self.rpn(features)
-        losses = first_stage_losses(self._rpn_stages, rpn_output, batch, seed_anchors)
+        pixels = self.network_input(batch.images, batch.image_sizes)
+        maps = self.extract(pixels, training)
+        rpn_outputs = self.first_stage(pixels, maps)
+        losses = self.first_stage_losses(rpn_outputs, batch, seed_anchors)
 
-        proposals = self._rpn_stages.propose_in_training(rpn_output, batch.image_sizes)
+        proposals = self._rpn_stages.propose_in_training(rpn_outputs, batch.image_sizes)
         targets = self._roi_stages.sample(proposals, batch, self.num_classes, seed_rois)
-        output = self.classify(features, targets.rois, training=training, seed=seed_dropout)
+        output = self.second_stage(maps, targets.rois, training=training, seed=seed_dropout)
         class_loss, box_loss = self._roi_stages.losses(output, targets)
         class_weight, box_weight = self._roi_stages.loss_weights
         losses["rcnn_cls_loss"], losses["rcnn_reg_loss"] = class_weight * class_loss, box_weight * box_loss
         return {**losses, "regularization_loss": self.regularization_loss()}
 
     def detect(self, images, image_sizes, *, min_score=None) -> DetectorOutput:
-        features = extract_features(self.backbone, images, image_sizes, training=False)
-        proposals = self._rpn_stages.propose(self.rpn(features), image_sizes)
-        output = self.classify(features, proposals.boxes)
+        pixels = self.network_input(images, image_sizes)
+        maps = self.extract(pixels, training=False)
+        proposals = self._rpn_stages.propose(self.first_stage(pixels, maps), image_sizes)
+        output = self.second_stage(maps, proposals.boxes)
         min_score = self._roi_stages.min_score if min_score is None else min_score
         return self._roi_stages.select(output, proposals, image_sizes, min_score=min_score)
 
-    def classify(
-        self, features: tf.Tensor, rois: tf.Tensor, *, training: bool = False, seed: tf.Tensor | None = None
+    def second_stage(
+        self, maps: tuple[tf.Tensor, ...], rois: tf.Tensor, *, training: bool = False, seed: tf.Tensor | None = None
     ) -> BoxHeadOutput:
-        """Pools the features under each RoI [B, R, 4] and runs tail and box head on them."""
-        pooled = self._roi_stages.pool(features, rois, stride=self.backbone.stride)  # [B, R, rows, columns, C]
+        """The box head on the features under RoIs [B, R, 4]; `seed` of its dropout."""
+        return self.box_head(self.pool(maps, rois, training), training=training, seed=seed)
+
+
+class FasterRCNNC4(_FasterRCNN):
+    """On one map, the detector of the paper. The backbone's last block may follow the pooling, as its `tail` ("C4")."""
+
+    def pool(self, maps: tuple[tf.Tensor, ...], rois: tf.Tensor, training: bool) -> tf.Tensor:
+        pooled = self._roi_stages.pool(maps, rois, strides=self.backbone.strides)
+        if self.backbone.tail is None:
+            return pooled
         shape = tf.shape(pooled)
-        if self.backbone.tail is not None:
-            grids = tf.reshape(pooled, (-1, *pooled.shape[2:]))  # [B, R, ...] -> [B * R, rows, columns, C]
-            grids = self.backbone.tail(grids, training=training)
-            pooled = tf.reshape(grids, (shape[0], shape[1], *grids.shape[1:]))
-        if self._use_mean:
-            vectors = tf.reduce_mean(pooled, axis=(2, 3))
-        else:
-            vectors = tf.reshape(pooled, (shape[0], shape[1], pooled.shape[2] * pooled.shape[3] * pooled.shape[4]))
-        return self.box_head(vectors, training=training, seed=seed)
+        grids = tf.reshape(pooled, (-1, *pooled.shape[2:]))  # [B, R, ...] -> [B * R, rows, columns, channels]
+        grids = self.backbone.tail(grids, training=training)
+        return tf.reshape(grids, (shape[0], shape[1], *grids.shape[1:]))
 
 
-def extract_features(
-    backbone: keras.layers.Layer, images: tf.Tensor, image_sizes: tf.Tensor, training: bool
-) -> tf.Tensor:
-    """Normalises pictures [B, H, W, 3], sets their padding back to zero and runs the backbone."""
-    shape = tf.shape(images)
-    rows = tf.sequence_mask(image_sizes[:, 0], shape[1])[:, :, None, None]  # [B, H, 1, 1]
-    columns = tf.sequence_mask(image_sizes[:, 1], shape[2])[:, None, :, None]  # [B, 1, W, 1]
-    pixels = tf.where(rows & columns, backbone.normalise(images), 0.0)
-    return backbone(tf.cast(pixels, backbone.compute_dtype), training=training)
+class FasterRCNNFPN(_FasterRCNN):
+    """On a feature pyramid (Lin et al. 2017): each RoI is pooled from the map that suits its size.
 
+    The RPN sees all maps; RoIs are pooled from those at the backbone's own strides.
+    """
 
-def first_stage_losses(stages: RPNStages, output: RPNOutput, batch: Batch, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The RPN's two losses, weighted, under Luminoth's names."""
-    class_loss, box_loss = stages.losses(output, batch, seed)
-    class_weight, box_weight = stages.loss_weights
-    return {"rpn_cls_loss": class_weight * class_loss, "rpn_reg_loss": box_weight * box_loss}
+    def pool(self, maps: tuple[tf.Tensor, ...], rois: tf.Tensor, training: bool) -> tf.Tensor:
+        # Of two maps of one stride, as MobileNet's, the first is pooled from, as in torchvision.
+        strides = sorted(set(self.backbone.strides))
+        return self._roi_stages.pool(
+            [maps[self.fpn.strides.index(stride)] for stride in strides], rois, strides=strides
+        )

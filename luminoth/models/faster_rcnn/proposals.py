@@ -1,7 +1,12 @@
-"""From the RPN's output to a fixed number of proposals (Faster R-CNN, section 3.3)."""
+"""From the RPN's output to a fixed number of proposals (Faster R-CNN, section 3.3).
+
+Each feature map sends its best boxes, suppression works within a map, and the best over all maps are the proposals
+(Feature Pyramid Networks, section 4.1; torchvision and Detectron2 alike).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -27,7 +32,7 @@ class Proposals(NamedTuple):
 
 
 def propose(
-    output: RPNOutput,
+    outputs: Sequence[RPNOutput],
     image_sizes: tf.Tensor,
     *,
     pre_nms_top_n: int,
@@ -42,38 +47,72 @@ def propose(
     """Takes the best anchors, moves them by their deltas, clips them to the picture and thins them out.
 
     Args:
-        output: of the RPN.
+        outputs: of the RPN, one for each feature map.
         image_sizes: [B, 2], (height, width) of each picture in pixels.
-        pre_nms_top_n: boxes that enter suppression.
-        post_nms_top_n: P, boxes that leave it.
-        nms_threshold: highest IoU of two proposals.
+        pre_nms_top_n: boxes of each map that enter suppression.
+        post_nms_top_n: P, boxes of all maps that leave it.
+        nms_threshold: highest IoU of two proposals of one map.
         apply_nms: False keeps the best `post_nms_top_n` as they are.
         min_size: boxes of smaller width or height, in pixels, are dropped; empty ones always are.
         clip_after_nms: suppress first, clip to the picture afterwards.
         filter_outside_anchors: leave out anchors that reach over the picture's edge.
         min_prob_threshold: lowest probability of a proposal.
     """
+    of_maps = []
+    for output in outputs:
+        boxes, logits, is_valid = _best_boxes(
+            output,
+            image_sizes,
+            pre_nms_top_n,
+            min_size=min_size,
+            clip=not clip_after_nms,
+            filter_outside_anchors=filter_outside_anchors,
+            min_prob_threshold=min_prob_threshold,
+        )
+        if apply_nms:
+            kept = nms(boxes, logits, is_valid, max_outputs=post_nms_top_n, iou_threshold=nms_threshold)
+            boxes, logits, is_valid = gather_kept(boxes, kept), gather_kept(logits, kept), kept.is_valid
+        of_maps.append((boxes, tf.where(is_valid, logits, _NEVER)))
+    return _best_of_maps(of_maps, image_sizes, post_nms_top_n)
+
+
+def _best_boxes(
+    output: RPNOutput,
+    image_sizes: tf.Tensor,
+    count: int,
+    *,
+    min_size: float,
+    clip: bool,
+    filter_outside_anchors: bool,
+    min_prob_threshold: float,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Boxes [B, K, 4], logits [B, K] and validity [B, K] of the best K <= `count` anchors of one map."""
     # Proposals are constants to the second stage: its losses do not move them (the paper's approximate joint training).
     logits, deltas = tf.stop_gradient(output.objectness_logits), tf.stop_gradient(output.deltas)
     if filter_outside_anchors:
         batch_size = tf.shape(logits)[0]
         anchors = tf.broadcast_to(output.anchors, (batch_size, tf.shape(output.anchors)[0], 4))
         logits = tf.where(inside_image(anchors, image_sizes), logits, _NEVER)
-
     # Only the best are decoded: it is cheaper than decoding all and choosing then.
-    top_logits, top_indices = tf.math.top_k(logits, tf.minimum(pre_nms_top_n, tf.shape(logits)[1]))
-    boxes = decode(tf.gather(output.anchors, top_indices), tf.gather(deltas, top_indices, batch_dims=1))
+    logits, indices = tf.math.top_k(logits, tf.minimum(count, tf.shape(logits)[1]))
+    boxes = decode(tf.gather(output.anchors, indices), tf.gather(deltas, indices, batch_dims=1))
     clipped = clip_boxes(boxes, image_sizes)
     sizes = clipped[..., 2:] - clipped[..., :2]
-    is_valid = tf.reduce_all((sizes > 0.0) & (sizes >= min_size), axis=-1) & (top_logits > _NEVER)
-    scores = tf.sigmoid(top_logits)
-    is_valid &= scores >= min_prob_threshold
+    is_valid = tf.reduce_all((sizes > 0.0) & (sizes >= min_size), axis=-1) & (logits > _NEVER)
+    is_valid &= tf.sigmoid(logits) >= min_prob_threshold
+    return clipped if clip else boxes, logits, is_valid
 
-    boxes = boxes if clip_after_nms else clipped
-    # Without suppression: a threshold that no pair of boxes exceeds.
-    threshold = nms_threshold if apply_nms else 1.0
-    kept = nms(boxes, top_logits, is_valid, max_outputs=post_nms_top_n, iou_threshold=threshold)
-    return Proposals(clip_boxes(gather_kept(boxes, kept), image_sizes), gather_kept(scores, kept), kept.is_valid)
+
+def _best_of_maps(of_maps: Sequence[tuple], image_sizes: tf.Tensor, count: int) -> Proposals:
+    """The best `count` of the (boxes [B, K_l, 4], logits [B, K_l]) of all maps; a map's own are sorted."""
+    boxes, logits = (tf.concat(parts, axis=1) for parts in zip(*of_maps, strict=True))
+    missing = tf.maximum(count - tf.shape(logits)[1], 0)
+    boxes = tf.pad(boxes, [[0, 0], [0, missing], [0, 0]])
+    logits = tf.pad(logits, [[0, 0], [0, missing]], constant_values=_NEVER)
+    logits, indices = tf.math.top_k(logits, count)
+    is_valid = logits > _NEVER
+    boxes = tf.where(is_valid[..., None], tf.gather(boxes, indices, batch_dims=1), 0.0)
+    return Proposals(clip_boxes(boxes, image_sizes), tf.where(is_valid, tf.sigmoid(logits), 0.0), is_valid)
 
 
 _NEVER = -1e30  # the logit of an anchor that takes no part

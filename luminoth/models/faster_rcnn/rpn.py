@@ -1,18 +1,18 @@
 """The region proposal network: where might there be an object, of whatever class?
 
-Faster R-CNN, section 3.1. Shape letters: B pictures, h x w cells of the feature map, k anchors a cell,
-N = h * w * k anchors, P proposals.
+Faster R-CNN, section 3.1; on several maps, Feature Pyramid Networks, section 4.1. Shape letters: B pictures, h x w
+cells of a feature map, k anchors a cell, N_l = h * w * k anchors of a map, N anchors of all maps, P proposals.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from luminoth.backbones.layers import Conv
+from luminoth.backbones.layers import Conv, Layer
 from luminoth.boxes.anchors import grid_anchors
 from luminoth.boxes.deltas import encode
 from luminoth.boxes.geometry import inside_image
@@ -23,12 +23,12 @@ from luminoth.types import Batch
 
 
 class RPNOutput(NamedTuple):
-    """What the RPN says of every anchor.
+    """What the RPN says of the N_l anchors of one feature map.
 
     Attributes:
-        anchors: [N, 4] float32, pixels of the network's input.
-        objectness_logits: [B, N] float32; the sigmoid is the probability of an object.
-        deltas: [B, N, 4] float32, from anchor to object.
+        anchors: [N_l, 4] float32, pixels of the network's input.
+        objectness_logits: [B, N_l] float32; the sigmoid is the probability of an object.
+        deltas: [B, N_l, 4] float32, from anchor to object.
     """
 
     anchors: tf.Tensor
@@ -36,74 +36,91 @@ class RPNOutput(NamedTuple):
     deltas: tf.Tensor
 
 
-class RPN(keras.layers.Layer):
-    """A 3 x 3 convolution, then 1 x 1 convolutions to two class logits and four deltas for each anchor.
+class RPN(Layer):
+    """k x k convolutions, then 1 x 1 convolutions to an objectness logit and four deltas for each anchor.
+
+    The same weights serve all feature maps.
 
     Args:
-        in_channels: of the feature map.
-        shapes: [k, 4], the anchors of one cell, from `anchor_shapes`.
-        stride, offset: of the anchors' grid, see `grid_anchors`.
-        channels, kernel_size: of the first convolution.
-        activation: of the first convolution.
-        initializers: of the three kernels.
+        in_channels: of the feature maps.
+        shapes: for each map [k, 4], the anchors of one cell, from `anchor_shapes`; k is the same for all.
+        strides: of the maps.
+        measured_strides: the anchors of a map of h x w cells stand `input height // h` and `input width // w` pixels
+            apart, as torchvision places them, rather than `strides`.
+        offset: of the anchors' grid, see `grid_anchors`.
+        num_convs, channels, kernel_size, activation: of the first convolutions.
+        initializers: of their kernels, of the objectness kernel and of the delta kernel.
         weight_decay: factor of the L2 loss on kernels.
     """
 
     def __init__(
         self,
         in_channels: int,
-        shapes: np.ndarray,
+        shapes: Sequence[np.ndarray],
         *,
-        stride: int,
+        strides: Sequence[int],
+        measured_strides: bool = False,
         offset: float = 0.5,
+        num_convs: int = 1,
         channels: int = 512,
-        kernel_size: int = 3,
-        activation: str = "relu6",
+        kernel_size: int | tuple[int, int] = 3,
+        activation: str | None = "relu6",
         initializers: tuple = ("he_normal", "he_normal", "he_normal"),
         weight_decay: float = 0.0,
         name: str = "rpn",
     ) -> None:
         super().__init__(name=name)
-        self._shapes, self._stride, self._offset = shapes, stride, offset
+        self._shapes, self._strides = tuple(shapes), tuple(strides)
+        self._measured_strides, self._offset = measured_strides, offset
         conv, objectness, deltas = initializers
-        self.conv = Conv(
-            in_channels,
-            channels,
-            kernel_size,
-            activation=activation,
-            kernel_initializer=conv,
-            weight_decay=weight_decay,
-            name="conv",
-        )
-        self.objectness = Conv(
-            channels,
-            2 * len(shapes),
-            kernel_initializer=objectness,
-            weight_decay=weight_decay,
-            name="objectness",
-        )
-        self.deltas = Conv(
-            channels, 4 * len(shapes), kernel_initializer=deltas, weight_decay=weight_decay, name="deltas"
-        )
-        self.built = True
+        self.convs = [
+            Conv(
+                in_channels if index == 0 else channels,
+                channels,
+                kernel_size,
+                activation=activation,
+                kernel_initializer=conv,
+                weight_decay=weight_decay,
+                name="conv" if index == 0 else f"conv{index + 1}",
+            )
+            for index in range(num_convs)
+        ]
+        num_anchors, decay = len(self._shapes[0]), {"weight_decay": weight_decay}
+        self.objectness = Conv(channels, num_anchors, kernel_initializer=objectness, name="objectness", **decay)
+        self.deltas = Conv(channels, 4 * num_anchors, kernel_initializer=deltas, name="deltas", **decay)
 
-    def call(self, features: tf.Tensor) -> RPNOutput:
-        """features: [B, h, w, in_channels]."""
+    def call(self, maps: Sequence[tf.Tensor], input_size: tuple) -> list[RPNOutput]:
+        """maps: one [B, h, w, in_channels] for each of `shapes`; input_size: (height, width) of the padded pictures."""
+        return [
+            self._on_map(features, shapes, stride, input_size)
+            for features, shapes, stride in zip(maps, self._shapes, self._strides, strict=True)
+        ]
+
+    def _on_map(self, features: tf.Tensor, shapes: np.ndarray, stride: int, input_size: tuple) -> RPNOutput:
         shape = tf.shape(features)
-        hidden = self.conv(features)
-        logits = tf.cast(self.objectness(hidden), tf.float32)
-        logits = tf.reshape(logits, (shape[0], -1, 2))  # [B, h, w, 2k] -> [B, N, 2]: background, object
-        deltas = tf.cast(self.deltas(hidden), tf.float32)
+        grid_size = (shape[1], shape[2])
+        strides = (input_size[0] // shape[1], input_size[1] // shape[2]) if self._measured_strides else stride
+        for conv in self.convs:
+            features = conv(features)
+        logits = tf.cast(self.objectness(features), tf.float32)
+        deltas = tf.cast(self.deltas(features), tf.float32)
         return RPNOutput(
-            anchors=grid_anchors(self._shapes, (shape[1], shape[2]), self._stride, self._offset),
-            # The softmax of two logits is the sigmoid of their difference.
-            objectness_logits=logits[..., 1] - logits[..., 0],
-            deltas=tf.reshape(deltas, (shape[0], -1, 4)),  # [B, h, w, 4k] -> [B, N, 4]
+            anchors=grid_anchors(shapes, grid_size, strides, self._offset),
+            objectness_logits=tf.reshape(logits, (shape[0], -1)),  # [B, h, w, k] -> [B, N_l]
+            deltas=tf.reshape(deltas, (shape[0], -1, 4)),  # [B, h, w, 4k] -> [B, N_l, 4]
         )
+
+
+def joined(outputs: Sequence[RPNOutput]) -> RPNOutput:
+    """The anchors of all maps behind one another, N of them."""
+    if len(outputs) == 1:
+        return outputs[0]
+    anchors, logits, deltas = zip(*outputs, strict=True)
+    return RPNOutput(tf.concat(anchors, axis=0), tf.concat(logits, axis=1), tf.concat(deltas, axis=1))
 
 
 def rpn_losses(
-    output: RPNOutput,
+    outputs: Sequence[RPNOutput],
     batch: Batch,
     seed: tf.Tensor,
     *,
@@ -112,20 +129,22 @@ def rpn_losses(
     background_threshold_low: float = 0.0,
     foreground_fraction: float = 0.5,
     minibatch_size: int = 256,
-    allowed_border: float = 0.0,
+    allowed_border: float | None = 0.0,
     clobber_positives: bool = False,
-    l1_sigma: float = 3.0,
+    beta: float = 1.0 / 9,
+    normalizer: str = "sampled",
     random_seed: int | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Classification and regression loss over a random sample of anchors (Faster R-CNN, equation 1).
 
-    Both are divided by the number of sampled anchors of the whole batch.
-
     Args:
-        output: of the RPN for `batch.images`.
+        outputs: of the RPN for `batch.images`.
         seed: [2] int32.
-        allowed_border: anchors that reach over the picture's edge by more pixels than this are left out.
-        l1_sigma: of `smooth_l1`.
+        allowed_border: anchors that reach over the picture's edge by more pixels than this are left out; None: none
+            is (torchvision, Detectron2).
+        beta: of `smooth_l1`.
+        normalizer: both losses are divided by the number of anchors "sampled" in the whole batch (torchvision), or by
+            the most there could be, the "minibatch" size times the pictures (Detectron2).
         random_seed: mixed into `seed`, to draw other samples in an otherwise equal run.
         For the rest see `match` and `sample_labels`.
 
@@ -134,6 +153,7 @@ def rpn_losses(
     """
     if random_seed is not None:
         seed = tf.random.fold_in(seed, random_seed)
+    output = joined(outputs)
     batch_size = tf.shape(batch.images)[0]
     anchors = tf.broadcast_to(output.anchors, (batch_size, tf.shape(output.anchors)[0], 4))  # [N, 4] -> [B, N, 4]
     matches = match(
@@ -144,7 +164,7 @@ def rpn_losses(
         foreground_threshold=foreground_threshold,
         background_threshold_high=background_threshold_high,
         background_threshold_low=background_threshold_low,
-        is_candidate=inside_image(anchors, batch.image_sizes, allowed_border),
+        is_candidate=None if allowed_border is None else inside_image(anchors, batch.image_sizes, allowed_border),
         keep_best_per_object=True,
         clobber_positives=clobber_positives,
     )
@@ -156,6 +176,8 @@ def rpn_losses(
     cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(
         labels=tf.cast(is_foreground, tf.float32), logits=output.objectness_logits
     )
-    regression = smooth_l1(output.deltas, encode(anchors, targets), l1_sigma)
-    sampled_count = tf.reduce_sum(tf.cast(sampled, tf.float32))
-    return masked_mean(cross_entropy, sampled), masked_mean(regression, is_foreground, sampled_count)
+    regression = smooth_l1(output.deltas, encode(anchors, targets), beta)
+    count = tf.reduce_sum(tf.cast(sampled, tf.float32))
+    if normalizer == "minibatch":
+        count = tf.cast(minibatch_size * batch_size, tf.float32)
+    return masked_mean(cross_entropy, sampled, count), masked_mean(regression, is_foreground, count)
