@@ -107,7 +107,7 @@ class Conv(WeightedLayer):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if training and self._has_norm and self._train_norm and self.trainable:
-            kernel = tf.cast(self._evenly_padded(self.kernel), inputs.dtype)
+            kernel = tf.cast(self.kernel, inputs.dtype)
             return self._activation(self._normalise_by_batch(self._convolve(inputs, kernel)))
         kernel, bias = self._weights_in(inputs.dtype)
         return self._activation(tf.nn.bias_add(self._convolve(inputs, kernel), bias))
@@ -116,35 +116,36 @@ class Conv(WeightedLayer):
         """Float32 kernel and bias that the inputs meet outside training, batch norm folded in."""
         kernel = tf.convert_to_tensor(self.kernel)
         if not self._has_norm:
-            return self._evenly_padded(kernel), tf.convert_to_tensor(self.bias)
+            return kernel, tf.convert_to_tensor(self.bias)
         scale = self.gamma * tf.math.rsqrt(self.moving_variance + self._norm_epsilon)
-        return self._evenly_padded(kernel * scale), self.beta - self.moving_mean * scale
+        return kernel * scale, self.beta - self.moving_mean * scale
 
     def _channel_weight(self, name: str, initializer: str, *, trainable: bool):
         return self.add_weight(name=name, shape=(self.filters,), initializer=initializer, trainable=trainable)
 
-    def _evenly_padded(self, kernel: tf.Tensor) -> tf.Tensor:
-        """The kernel with which "SAME" pads evenly.
-
-        At stride 2 it pads an odd kernel unevenly; with a row and a column of zeros more it pads evenly, for maps of
-        even and odd sizes alike. Padding stated to the convolution leaves oneDNN in training, and ends the process
-        where a depthwise convolution is fused with its bias (TensorFlow 2.21).
-        """
-        more_rows, more_columns = (int(self.stride > 1 and size > 1) for size in self.kernel.shape[:2])
-        if not more_rows and not more_columns:
-            return tf.convert_to_tensor(kernel)
-        return tf.pad(kernel, [[0, more_rows], [0, more_columns], [0, 0], [0, 0]])
-
     def _convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         if self._is_depthwise:
-            kernel = tf.transpose(kernel, (0, 1, 3, 2))  # [kh, kw, 1, C] -> [kh, kw, C, 1]
-            strides, dilations = [1, self.stride, self.stride, 1], [self.dilation] * 2
-            return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME", dilations=dilations)
-        if self.stride > 1 and kernel.shape[:2] == (1, 1):
-            # The gradient of a strided 1 x 1 convolution corrupts memory in oneDNN (TensorFlow 2.21): the process dies
-            # of "double free" within a hundred steps on small pictures.
+            return self._convolve_depthwise(inputs, kernel)
+        if self.stride == 1:
+            return tf.nn.conv2d(inputs, kernel, 1, "SAME", dilations=self.dilation)
+        # "SAME" would pad unevenly at stride 2. The padding and, for 1 x 1 kernels, the stride are operations of their
+        # own: the gradient of a convolution that states its padding leaves oneDNN, which takes twice the time, and
+        # oneDNN's gradient of a strided 1 x 1 convolution corrupts memory on TensorFlow 2.21 (the process dies of
+        # "double free" within a hundred steps on small pictures).
+        rows, columns = (size // 2 for size in self.kernel.shape[:2])
+        if rows == columns == 0:
             return tf.nn.conv2d(inputs[:, :: self.stride, :: self.stride], kernel, 1, "SAME")
-        return tf.nn.conv2d(inputs, kernel, self.stride, "SAME", dilations=self.dilation)
+        padded = tf.pad(inputs, [[0, 0], [rows, rows], [columns, columns], [0, 0]])
+        return tf.nn.conv2d(padded, kernel, self.stride, "VALID")
+
+    def _convolve_depthwise(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        kernel = tf.transpose(kernel, (0, 1, 3, 2))  # [kh, kw, 1, C] -> [kh, kw, C, 1]
+        if self.stride == 2:
+            # With a row and a column of zeros more, "SAME" pads evenly, for maps of even and odd sizes alike. (A fused
+            # depthwise convolution that states its padding ends the process on TensorFlow 2.21.)
+            kernel = tf.pad(kernel, [[0, 1], [0, 1], [0, 0], [0, 0]])
+        strides, dilations = [1, self.stride, self.stride, 1], [self.dilation] * 2
+        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME", dilations=dilations)
 
     def _normalise_by_batch(self, outputs: tf.Tensor) -> tf.Tensor:
         normalised, mean, variance = tf.compat.v1.nn.fused_batch_norm(

@@ -50,8 +50,9 @@ def nms(boxes: tf.Tensor, scores: tf.Tensor, is_valid: tf.Tensor, *, max_outputs
         is_kept = tf.range(max_outputs) < count
         return tf.where(is_kept, indices, 0), is_kept
 
-    y_first = tf.gather(boxes, [1, 0, 3, 2], axis=-1)
-    ranked = tf.where(is_valid, scores, _NEVER)
+    missing = tf.maximum(max_outputs - tf.shape(boxes)[1], 0)  # XLA's kernel wants as many boxes as it may keep
+    y_first = tf.pad(tf.gather(boxes, [1, 0, 3, 2], axis=-1), [[0, 0], [0, missing], [0, 0]])
+    ranked = tf.pad(tf.where(is_valid, scores, _NEVER), [[0, 0], [0, missing]], constant_values=_NEVER)
     indices, kept_mask = tf.map_fn(
         one_picture,
         (y_first, ranked),

@@ -37,8 +37,8 @@ METADATA_FILE = "metadata.json"
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 
-# Published for Luminoth by this name, but in the formats of other libraries.
-_TO_BE_CONVERTED = ("accurate", "fast")
+# Luminoth's names for what others publish: the converted checkpoint's alias.
+_CONVERTED = {"accurate": "fasterrcnn_resnet50_fpn_v2", "fast": "fasterrcnn_mobilenet_v3_large_320_fpn"}
 # The layers whose outputs are classes.
 _OF_CLASSES = ("box_head/classes/", "box_head/deltas/")
 _STATE_FORMAT = 1
@@ -202,11 +202,8 @@ def transfer(folder: Path, model: Any, classes: Sequence[str]) -> tuple[tuple[st
     """
     folder = Path(folder)
     weights = _named_weights(model)
-    if read_checkpoint_classes(folder) != list(classes):
-        of_classes = _OF_CLASSES
-    else:
-        of_classes = ()
-    wanted = {name: variable for name, variable in weights.items() if not name.startswith(of_classes)}
+    left_out = () if read_checkpoint_classes(folder) == list(classes) else _OF_CLASSES
+    wanted = {name: variable for name, variable in weights.items() if not name.startswith(left_out)}
     taken = read_fitting_weights(folder / WEIGHTS_FILE, wanted)
     if not taken:
         raise CheckpointError(f"{folder}: none of its tensors fits the model by name and shape; is it of another kind?")
@@ -230,7 +227,8 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         embedded = EMBEDDED_FOLDER / name
         if name and _is_checkpoint(embedded):
             return embedded
-        published = [folder for folder in _published() if name in (folder.name, _metadata(folder).get("alias"))]
+        names = {name, _CONVERTED.get(name, name)}
+        published = [folder for folder in _published() if names & {folder.name, _metadata(folder).get("alias")}]
         if published:
             return max(published, key=lambda folder: str(_metadata(folder).get("created", "")))
     path = Path(name).expanduser()
@@ -386,10 +384,14 @@ def _not_found(name: str, path: Path) -> str:
     aliases = [folder.name for folder in sorted(EMBEDDED_FOLDER.glob("*")) if _is_checkpoint(folder)]
     aliases += [str(_metadata(folder).get("alias") or folder.name) for folder in _published()]
     available = f"available: {', '.join(aliases)}" if aliases else "none is installed"
-    if name in _TO_BE_CONVERTED:
+    if name in _CONVERTED:
+        from luminoth.checkpoints.convert.published import PUBLISHED
+
+        url = PUBLISHED[_CONVERTED[name]].url
         return (
-            f"the checkpoint `{name}` has to be converted from its published weights first, which this "
-            f"version cannot do yet; {available}, or give the folder of a run or of a checkpoint"
+            f"the checkpoint `{name}` has to be converted from its published weights first: fetch {url} and run "
+            f"`lumi checkpoint convert {url.rpartition('/')[2]}`; {available}, or give the folder of a run or of a "
+            "checkpoint"
         )
     if path.is_dir():
         return f"{path} holds no checkpoint: looked for {WEIGHTS_FILE} in it and in ckpt-<step>; {available}"

@@ -83,6 +83,11 @@ def load_pretrained_backbone(model: DetectionModel, config: Config) -> str:
     if base.weights == "random":
         _refuse_frozen_random_weights(config)
         return "random weights"
+    if base.stride_in_3x3:
+        raise ConfigError(
+            "model.base_network.stride_in_3x3 is true, but Keras' ImageNet weights stride in the first 1 x 1: training "
+            "would start from wrong features. Set it to false, or start from a converted checkpoint (train.from_checkpoint)"
+        )
     if base.weights is not None:
         count = load_keras_weights(model.backbone, base.weights)
         return f"{base.weights} ({count} tensors)"
@@ -292,7 +297,7 @@ def _roi_stages(config: Config, xla: bool) -> RoIStages:
             output_size=output_size,
             sampling_ratio=rcnn.roi.sampling_ratio,
             aligned=rcnn.roi.aligned,
-            method="gather" if xla else "crop_and_resize",
+            method="gather" if xla else "sparse",
         )
     else:
         pool = partial(roi_crop, output_size=output_size, padding=rcnn.roi.padding)

@@ -125,6 +125,16 @@ def test_compiled_equals_eager():
     assert 0 < np.sum(expected.is_valid[0]) < 70
 
 
+def test_compiled_may_keep_more_than_there_are():
+    boxes = np.array([[[0, 0, 10, 10], [20, 0, 30, 10], [1, 0, 11, 10]]], np.float32)
+    scores, is_valid = np.array([[-1.0, 2.0, 1.0]], np.float32), np.ones((1, 3), bool)
+    settings = {"max_outputs": 5, "iou_threshold": 0.5}
+    compiled = tf.function(lambda *inputs: nms(*inputs, **settings), autograph=False, jit_compile=True)
+    for kept in (compiled(boxes, scores, is_valid), nms(boxes, scores, is_valid, **settings)):
+        assert kept.indices.numpy().tolist() == [[1, 2, 0, 0, 0]]
+        assert kept.is_valid.numpy().tolist() == [[True, True, False, False, False]]
+
+
 def test_gather_kept_zeroes_the_padding():
     boxes = np.array([[[5, 5, 10, 10]]], np.float32)
     kept = nms(boxes, np.array([[0.9]], np.float32), np.ones((1, 1), bool), max_outputs=3, iou_threshold=0.5)

@@ -267,7 +267,10 @@ def test_what_cannot_be_found_lists_what_there_is(tmp_path, monkeypatch):
     publish(monkeypatch, tmp_path, aaa111={"alias": "street"})
     with pytest.raises(CheckpointError, match=r"no checkpoint `nope`: .* available: .*street"):
         store.find_checkpoint("nope")
-    with pytest.raises(CheckpointError, match=r"`accurate` has to be converted .* available: .*street"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"`accurate` has to be converted .*fpn_v2_coco-dd69338a.pth`; available: .*street",
+    ):
         store.find_checkpoint("accurate")
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match=r"empty holds no checkpoint: looked for model.weights.h5"):

@@ -35,11 +35,14 @@ def model():
 LEARNING = (
     *FPN,
     "model.base_network.width=8",
+    "model.base_network.train_batch_norm=false",  # one picture's statistics differ too much from canvas to canvas
     "model.fpn.channels=16",
-    "model.rcnn.layer_sizes=[32]",
+    "model.rcnn.layer_sizes=[64]",
     "model.rpn.target.allowed_border=null",
     "model.rpn.target.minibatch_size=64",
-    "model.rcnn.target.minibatch_size=16",
+    "model.rpn.proposals.post_nms_top_n=24",
+    "model.rcnn.target.minibatch_size=24",
+    "model.rcnn.target.foreground_fraction=0.5",
 )
 
 
@@ -66,7 +69,7 @@ def learned():
     """Has seen the picture on canvases of two sizes."""
     model = tiny_model(*LEARNING)
     data = scene()
-    optimizer = keras.optimizers.Adam(0.003)
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.003, 240))
 
     @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3)), tf.TensorSpec((), tf.int32)], autograph=False)
     def step(images, index):
@@ -78,8 +81,8 @@ def learned():
         return loss
 
     history = []
-    for index in range(160):
-        images = on_canvas(data.images, 96, 128) if index % 3 == 2 else data.images
+    for index in range(240):
+        images = on_canvas(data.images, 96, 128) if index % 2 else data.images
         history.append(float(step(images, tf.constant(index))))
     assert np.mean(history[-5:]) < 0.35 * np.mean(history[:5])
     return model
@@ -133,9 +136,11 @@ def test_a_larger_canvas_finds_the_same_objects(learned):
     On its own canvas the picture ends in the convolutions' zeros instead.
     """
     data = scene()
-    expected = detections(learned, data.images, data.image_sizes)
-    found = detections(learned, on_canvas(data.images, 96, 128), data.image_sizes, min_score=0.3)
-    assert share_matched(found, expected) == 1
+    (expected,) = detections(learned, data.images, data.image_sizes)
+    assert set(OBJECTS) == {class_id for _, _, class_id in expected}
+    best = [next(row for row in expected if row[2] == class_id) for class_id in OBJECTS]
+    found = detections(learned, on_canvas(data.images, 96, 128), data.image_sizes)
+    assert share_matched(found, [best]) == 1
 
 
 def test_bfloat16_finds_the_same_objects(learned):
@@ -165,21 +170,27 @@ def test_bfloat16_trains():
         assert np.isfinite(gradient.numpy()).all(), variable.path
 
 
-def test_freezing_changes_nothing_but_that_weights_no_longer_count(learned):
-    data = scene()
-    expected = learned.detect(data.images, data.image_sizes, min_score=0.1)
-    frozen = copy_of(learned, *LEARNING)
-    frozen.freeze()
+def test_freezing_changes_nothing_but_that_weights_no_longer_count():
+    model, data = tiny_model(*FPN, "model.fpn.batch_norm=true"), batch([[], []])
+    rng = np.random.default_rng(0)
+    for name, variable in named_weights(model).items():
+        if name.endswith(("gamma", "moving_variance")):
+            variable.assign(rng.uniform(0.7, 1.3, variable.shape))
+        elif name.endswith(("beta", "moving_mean", "bias")):
+            variable.assign(rng.uniform(-0.2, 0.2, variable.shape))
+    expected = model.detect(data.images, data.image_sizes, min_score=0.0)
+    assert expected.is_valid.numpy().any()
+    model.freeze()
 
     def assert_same():
-        found = frozen.detect(data.images, data.image_sizes, min_score=0.1)
+        found = model.detect(data.images, data.image_sizes, min_score=0.0)
         np.testing.assert_array_equal(found.is_valid, expected.is_valid)
         np.testing.assert_array_equal(found.class_ids, expected.class_ids)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3, rtol=1e-5)  # pixels
 
     assert_same()
-    for variable in frozen.variables:
+    for variable in model.variables:
         variable.assign(tf.zeros_like(variable))
     assert_same()
 

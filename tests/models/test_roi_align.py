@@ -10,7 +10,7 @@ from luminoth.errors import ModelError
 from luminoth.models.faster_rcnn.roi_align import roi_align, roi_levels
 from tests.boxes import numpy_boxes
 
-METHODS = ("crop_and_resize", "gather")
+METHODS = ("sparse", "gather")
 ROIS = np.array(
     [[0, 0, 64, 48], [10.3, 5.5, 40.1, 37.7], [-20, -15, 30, 20], [50, 30, 90, 70], [3, 3, 5, 4], [100, 100, 120, 110]],
     np.float32,
@@ -58,7 +58,7 @@ def test_a_pyramid_is_pooled_map_by_map(method):
     corners, sides = rng.uniform(0, 60, (2, 40, 2)), np.exp(rng.uniform(1, 6.2, (2, 40, 2)))
     rois = np.concatenate([corners, np.minimum(corners + sides, 512)], axis=2).astype(np.float32)
     rois[:, 0] = [0, 0, 512, 500]
-    levels = roi_levels(tf.constant(rois.reshape(-1, 4)), strides).numpy().reshape(2, 40)
+    levels = roi_levels(tf.constant(rois), 4).numpy()
     assert set(levels.ravel()) == {0, 1, 2, 3}
     maps = [tf.constant(of_level) for of_level in features]
     settings = {"output_size": (2, 2), "aligned": False}
@@ -73,9 +73,9 @@ def test_levels_by_hand():
     """224 x 224 belongs to the map of stride 16; half the side to the next finer one; by area, not by shape."""
     sides = [(224, 224), (223, 223), (112, 112), (448, 112), (1000, 1000), (10, 10), (0, 0), (447, 447), (448, 448)]
     boxes = tf.constant([[5.0, 6.0, 5.0 + w, 6.0 + h] for w, h in sides])
-    assert roi_levels(boxes, [4, 8, 16, 32]).numpy().tolist() == [2, 1, 1, 2, 3, 0, 0, 2, 3]
-    assert roi_levels(boxes, [16, 32]).numpy().tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 1]
-    assert not roi_levels(boxes, [32]).numpy().any()
+    assert roi_levels(boxes, 4).numpy().tolist() == [2, 1, 1, 2, 3, 0, 0, 2, 3]
+    assert roi_levels(boxes, 2, finest_level=4).numpy().tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 1]
+    assert not roi_levels(boxes, 1, finest_level=5).numpy().any()
 
 
 def gradients(maps, strides, rois, ratio, method):

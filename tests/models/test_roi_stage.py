@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 
 from luminoth.boxes.deltas import encode
+from luminoth.errors import ModelError
 from luminoth.models.faster_rcnn.box_head import BoxHead, BoxHeadOutput, box_head_losses
 from luminoth.models.faster_rcnn.detections import select_detections
 from luminoth.models.faster_rcnn.proposals import Proposals
-from luminoth.models.faster_rcnn.roi_align import roi_align, roi_crop
+from luminoth.models.faster_rcnn.roi_align import roi_crop
 from luminoth.models.faster_rcnn.roi_targets import RoITargets, sample_rois
-from tests.boxes import numpy_boxes
 from tests.models.tiny import batch
 
 
@@ -23,10 +23,12 @@ def proposals(boxes, is_valid=None):
 def test_roi_crop_is_luminoths_crop_and_max_pool():
     features = np.random.default_rng(0).normal(size=(1, 6, 8, 2)).astype(np.float32)
     rois = np.array([[[0, 0, 64, 48], [16, 8, 40, 40]]], np.float32)
-    pooled = roi_crop(tf.constant(features), tf.constant(rois), stride=8, output_size=(2, 2)).numpy()
+    pooled = roi_crop([tf.constant(features)], tf.constant(rois), strides=[8], output_size=(2, 2)).numpy()
     normalised = rois[0][:, [1, 0, 3, 2]] / [48, 64, 48, 64]
     crops = tf.image.crop_and_resize(features, normalised, [0, 0], (4, 4)).numpy()
     np.testing.assert_allclose(pooled[0], crops.reshape(2, 2, 2, 2, 2, 2).max(axis=(2, 4)), atol=1e-5)
+    with pytest.raises(ModelError, match="one map"):
+        roi_crop([tf.constant(features)] * 2, tf.constant(rois), strides=[4, 8], output_size=(2, 2))
 
 
 # Targets -------------------------------------------------------------------------------------------------------
@@ -74,6 +76,32 @@ def test_head_by_hand():
     output = head(tf.constant([[[[[1.0, 1.0]]], [[[-5.0, 0.0]]]]]))
     assert output.class_logits.numpy().tolist() == [[[2, 4, 6], [0, 0, 0]]]
     assert output.deltas.numpy()[0, 0].tolist() == [[0, 2, 4, 6], [8, 10, 12, 14]]
+
+
+def test_the_grid_is_flattened_row_by_row_or_averaged():
+    grids = tf.constant(np.arange(12, dtype=np.float32).reshape(1, 1, 2, 3, 2))
+    flat, mean = BoxHead((2, 3, 2), 1), BoxHead((2, 3, 2), 1, use_mean=True)
+    flat.classes.kernel.assign(np.stack([np.arange(12.0), np.ones(12)], axis=1))
+    mean.classes.kernel.assign([[1.0, 0.0], [0.0, 1.0]])
+    assert flat(grids).class_logits.numpy().tolist() == [[[506, 66]]]  # the sum of squares of 0 ... 11, and their sum
+    assert mean(grids).class_logits.numpy().tolist() == [[[5, 6]]]
+
+
+def test_convolutions_come_before_the_fully_connected_layers():
+    head = BoxHead((2, 2, 1), 1, conv_channels=[2, 1], layer_sizes=[1], activation="relu")
+    first, second = head.convs
+    kernel = np.zeros((3, 3, 1, 2))
+    kernel[1, 1, 0] = [1, -1]  # each value itself, and its negative, which ReLU cuts
+    first.kernel.assign(kernel)
+    first.moving_variance.assign([1 - 1e-5] * 2)
+    second.kernel.assign(np.ones((3, 3, 2, 1)))  # sums all four cells
+    second.moving_mean.assign([4.0])
+    second.moving_variance.assign([4 - 1e-5])
+    head.hidden[0].kernel.assign(np.ones((4, 1)))
+    head.classes.kernel.assign([[1.0, 2.0]])
+    grids = tf.constant([[[[[1.0], [2.0]], [[-5.0], [3.0]]]]])
+    # ReLU leaves 1, 2, 3 of the first channel and 5 of the second: 11 in all; (11 - 4) / 2 in each of four cells.
+    np.testing.assert_allclose(head(grids).class_logits, [[[14, 28]]], rtol=1e-5)
 
 
 def test_dropout_only_in_training_and_by_seed():
