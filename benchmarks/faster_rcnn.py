@@ -316,8 +316,11 @@ def notes(race: Race) -> list[str]:
         )
     peer, own = race.facts.get(label(FP32)), race.facts.get(label(OWN_FP32))
     if peer and own:
-        matched, count = agreement(peer["top"], own["top"])
-        lines.append(f"Of torchvision's {count} best detections (fp32) {matched} are among this project's as well.")
+        matched, count = agreement(_of_known_classes(peer["top"]), own["top"])
+        lines.append(
+            f"Of torchvision's {count} best detections (fp32; of the 20 best, those whose class id means something) "
+            f"{matched} are among this project's 20 best as well."
+        )
     peer, own = race.facts.get(label(TRAIN)), race.facts.get(label(OWN_TRAIN_BF16._replace(precision="float32")))
     if peer and own:
         counts = f"{peer['trained_parameters']:,} and {own['trained_parameters']:,}"
@@ -335,6 +338,16 @@ def label(timing: Timing) -> str:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _of_known_classes(top: dict[str, list]) -> dict[str, list]:
+    """Without detections of class ids that stand for nothing, which this project does not show."""
+    from luminoth.checkpoints.convert.coco_classes import COCO_90
+    from luminoth.types import UNUSED_CLASS
+
+    rows = zip(top["boxes"], top["labels"], strict=True)
+    kept = [(box, label) for box, label in rows if COCO_90[label - 1] != UNUSED_CLASS]
+    return {"boxes": [box for box, _ in kept], "labels": [label for _, label in kept]}
 
 
 def main() -> None:

@@ -86,7 +86,8 @@ def load_pretrained_backbone(model: DetectionModel, config: Config) -> str:
     if base.stride_in_3x3:
         raise ConfigError(
             "model.base_network.stride_in_3x3 is true, but Keras' ImageNet weights stride in the first 1 x 1: training "
-            "would start from wrong features. Set it to false, or start from a converted checkpoint (train.from_checkpoint)"
+            "would start from wrong features. Set it to false, or start from a converted checkpoint "
+            "(train.from_checkpoint)"
         )
     if base.weights is not None:
         count = load_keras_weights(model.backbone, base.weights)
