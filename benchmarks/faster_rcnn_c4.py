@@ -40,16 +40,18 @@ def main() -> None:
     num_rois = config.model.rpn.proposals.test_post_nms_top_n
     roi = config.model.rcnn.roi
     pooled = tf.random.stateless_normal(
-        (num_rois, roi.pooled_height, roi.pooled_width, model.backbone.out_channels), (1, 2)
+        (num_rois, roi.pooled_height, roi.pooled_width, model.backbone.out_channels[0]), (1, 2)
     )
 
-    @tf.function
+    model.freeze()
+
+    @tf.function(autograph=False)
     def convolutions(images):
-        features = model.backbone(model.backbone.normalise(images))
-        hidden = model.rpn.conv(features)
+        (features,) = model.backbone(model.backbone.pixels(images))
+        hidden = model.rpn.convs[0](features)
         return model.rpn.objectness(hidden), model.rpn.deltas(hidden), model.backbone.tail(pooled)
 
-    @tf.function
+    @tf.function(autograph=False)
     def detector(images, sizes):
         return model.detect(images, sizes)
 

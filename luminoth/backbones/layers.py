@@ -6,6 +6,10 @@ network is decided in one place, where the pixels enter it; Keras' own casting i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import keras
 import tensorflow as tf
 
@@ -22,12 +26,28 @@ class Layer(keras.layers.Layer):
         self.built = True
 
 
+_DRAWS_WEIGHTS = ContextVar("draws_weights", default=True)
+
+
+@contextmanager
+def weights_follow() -> Iterator[None]:
+    """Layers made inside begin with zeros, which saves the time to draw weights that are loaded right afterwards."""
+    before = _DRAWS_WEIGHTS.set(False)
+    try:
+        yield
+    finally:
+        _DRAWS_WEIGHTS.reset(before)
+
+
 class WeightedLayer(Layer):
     """A layer with a kernel and a bias, or what amounts to them, that can be frozen."""
 
     def __init__(self, *, name: str) -> None:
         super().__init__(name=name)
         self._frozen: tuple[tf.Tensor, tf.Tensor] | None = None
+
+    def add_weight(self, *, initializer, **settings) -> keras.Variable:
+        return super().add_weight(initializer=initializer if _DRAWS_WEIGHTS.get() else "zeros", **settings)
 
     def freeze(self, dtype: tf.DType) -> None:
         """From now on computes with today's weights, prepared once and kept in `dtype`; for inference only."""

@@ -104,6 +104,7 @@ class Detector:
                 tf.TensorSpec([2], tf.int32),
                 tf.TensorSpec([], tf.float32),
             ],
+            autograph=False,  # which would take a second of the first call
         )
 
     @property

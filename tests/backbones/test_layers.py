@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from luminoth.backbones.layers import Conv, Dense
+from luminoth.backbones.layers import Conv, Dense, weights_follow
 
 
 def randomise(layer, seed=0):
@@ -76,3 +76,10 @@ def test_dense_by_hand():
     dense.kernel.assign([[2.0], [-1.0]])
     dense.bias.assign([0.5])
     assert dense(np.array([[[1.0, 1.0], [0.0, 3.0]]], np.float32)).numpy().tolist() == [[[1.5], [0.0]]]
+
+
+def test_weights_that_follow_are_not_drawn():
+    with weights_follow():
+        waiting = Conv(3, 4, 3, name="conv")
+    assert not waiting.kernel.numpy().any()
+    assert Conv(3, 4, 3, name="conv").kernel.numpy().all()
