@@ -268,7 +268,6 @@ def load_model(folder: Path, *, precision: str | None = None, xla: bool | None =
     Raises:
         CheckpointError: a file is missing or damaged or does not fit.
     """
-    from luminoth.backbones.layers import weights_follow
     from luminoth.config import load_config
     from luminoth.models.build import build_model
 
@@ -277,13 +276,13 @@ def load_model(folder: Path, *, precision: str | None = None, xla: bool | None =
         raise CheckpointError(f"{folder}/{CONFIG_FILE}: no such file; is this a checkpoint's folder?")
     config = load_config([folder / CONFIG_FILE])
     classes = read_checkpoint_classes(folder)
-    with weights_follow():
-        model = build_model(
-            config,
-            len(classes),
-            precision=config.eval.precision if precision is None else precision,
-            xla=config.eval.xla if xla is None else xla,
-        )
+    model = build_model(
+        config,
+        len(classes),
+        precision=config.eval.precision if precision is None else precision,
+        xla=config.eval.xla if xla is None else xla,
+        initialise=False,
+    )
     state = restore(folder, model)
     return LoadedModel(model, config, classes, folder, state["step"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from luminoth.backbones.fpn import FeaturePyramid
-from luminoth.backbones.layers import Layer
+from luminoth.backbones.layers import Layer, weights_follow
 from luminoth.backbones.mobilenet import MobileNetV3
 from luminoth.backbones.pixels import CAFFE_PIXELS, IMAGENET_PIXELS, PLAIN_PIXELS, PixelRule
 from luminoth.backbones.resnet import RESNET_SHAPES, ResNet, thin_resnet_shape
@@ -36,7 +37,9 @@ _PIXELS = {
 }
 
 
-def build_model(config: Config, num_classes: int, *, precision: str = "float32", xla: bool = False) -> DetectionModel:
+def build_model(
+    config: Config, num_classes: int, *, precision: str = "float32", xla: bool = False, initialise: bool = True
+) -> DetectionModel:
     """The configured detector with freshly initialised weights; frozen parts are frozen.
 
     Args:
@@ -45,10 +48,16 @@ def build_model(config: Config, num_classes: int, *, precision: str = "float32",
         precision: "float32", "bfloat16" or "float16", what the layers compute in. Weights, boxes and losses are
             float32 always.
         xla: whether the model will be compiled with XLA, which lacks some of the faster operators.
+        initialise: False leaves all weights at zero, for those that are loaded right afterwards.
 
     Raises:
         ConfigError: keys that exclude each other.
     """
+    with nullcontext() if initialise else weights_follow():
+        return _build(config, num_classes, tf.as_dtype(precision), xla)
+
+
+def _build(config: Config, num_classes: int, compute_type: tf.DType, xla: bool) -> DetectionModel:
     backbone = _build_backbone(config)
     _freeze(backbone, config)
     fpn = _build_fpn(config, backbone)
@@ -57,7 +66,7 @@ def build_model(config: Config, num_classes: int, *, precision: str = "float32",
         "fpn": fpn,
         "rpn": _build_rpn(config, backbone if fpn is None else fpn),
         "rpn_stages": _rpn_stages(config),
-        "compute_type": tf.as_dtype(precision),
+        "compute_type": compute_type,
     }
     if not config.model.network.with_rcnn:
         return RPNDetector(name="rpn_detector", **first_stage)
