@@ -15,15 +15,12 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
-
+from benchmarks.pictures import HEIGHT, WIDTH, make_example
 from luminoth.data.pipeline import training_batches
-from luminoth.data.tfrecord import RecordWriter, encode_example
-from luminoth.image import encode_jpeg
+from luminoth.data.records import RecordWriter, encode_example
 from luminoth.resize import ResizeRule
-from luminoth.types import Example
 
-HEIGHT, WIDTH, PICTURES = 480, 640, 48
+PICTURES = 48
 PLAIN = ResizeRule(min_size=600, max_size=1024)
 FLIP = [{"flip": {"prob": 0.5}}]
 FULL = [
@@ -31,19 +28,6 @@ FULL = [
     {"patch": {"min_height": 300, "min_width": 300, "prob": 0.5}},
     {"distortion": {"brightness": {}, "contrast": {}, "hue": {}, "saturation": {}, "prob": 0.5}},
 ]
-
-
-def make_example(number: int) -> Example:
-    """Smooth shapes and noise, which compress about as photographs do."""
-    rng = np.random.default_rng(number)
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
-    waves = [128 + 80 * np.sin(x / rng.uniform(9, 60) + y / rng.uniform(9, 60)) for _ in range(3)]
-    pixels = np.stack(waves, axis=-1) + rng.normal(0, 10, (HEIGHT, WIDTH, 3))
-    corners = rng.uniform(0, 200, (8, 2))
-    boxes = np.concatenate([corners, corners + rng.uniform(20, 200, (8, 2))], axis=1).astype(np.float32)
-    flags = np.zeros(8, bool)
-    encoded = encode_jpeg(pixels.clip(0, 255).astype(np.uint8), quality=85)
-    return Example(str(number), encoded, (HEIGHT, WIDTH), boxes, np.zeros(8, np.int32), flags, flags, flags)
 
 
 def images_per_second(path: str, seconds: float, **settings) -> float:

@@ -4,10 +4,12 @@
     ├── ConfigError        a configuration file, key or override is wrong
     ├── DataError          a data set, record or annotation is wrong
     │   └── ImageError     one picture or video cannot be read
+    ├── WorkerError        a process that worked for this one ended by itself
     ├── CheckpointError    a checkpoint is missing, incomplete or does not fit
     ├── ModelError         a model cannot be built as asked
     ├── TrainingError      training cannot go on
     │   └── NonFiniteLossError
+    ├── DownloadError      the network does not give what is to be fetched
     └── OutputError        a result cannot be written
 
 The message of each says which file, key or argument is meant, what was found, what is accepted and
@@ -31,6 +33,10 @@ class ImageError(DataError):
     """One picture or video cannot be read."""
 
 
+class WorkerError(LuminothError):
+    """A process that worked for this one ended by itself, most likely for want of memory."""
+
+
 class CheckpointError(LuminothError):
     """A checkpoint is missing, incomplete or does not fit the model."""
 
@@ -45,6 +51,10 @@ class TrainingError(LuminothError):
 
 class NonFiniteLossError(TrainingError):
     """A loss became NaN or infinite; names step, files, boxes and learning rate."""
+
+
+class DownloadError(LuminothError):
+    """The network, or a server on it, does not give what is to be fetched."""
 
 
 class OutputError(LuminothError):

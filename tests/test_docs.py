@@ -22,7 +22,7 @@ from PIL import Image
 from luminoth.checkpoints.store import find_checkpoint
 from luminoth.cli.main import lumi
 from luminoth.config import load_config
-from luminoth.data.readers import reader_class
+from luminoth.data.readers import reader_class, reader_names
 from luminoth.data.toytown import draw_scene, write_toytown_video
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +35,6 @@ NOT_THERE_YET = (
         f"checkpoint {name}"
         for name in ("list", "info", "create", "edit", "delete", "export", "import", "refresh", "download")
     ),
-    *("dataset check", "dataset stats", "dataset show", "dataset convert"),
 )
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -82,7 +81,7 @@ def inline_commands_of(page: Path) -> list[str]:
 
 def words_of(command: str) -> list[str]:
     """Its words after `lumi`, without `--debug`, which may stand anywhere."""
-    return [word for word in shlex.split(command)[1:] if word != "--debug"]
+    return [word for word in shlex.split(command, comments=True)[1:] if word != "--debug"]
 
 
 def find_command(words: list[str]) -> tuple[click.Command, list[str]]:
@@ -121,8 +120,9 @@ def test_commands_exist_with_their_options(command):
     for file in files:  # a recipe that is named must be there
         assert not file.startswith("configs/") or (ROOT / file).is_file(), file
     if "reader_type" in values:
-        known = reader_class(values["reader_type"]).all_options()
-        assert {override.partition("=")[0] for override in values["overrides"]} <= set(known)
+        names = reader_names() if values["reader_type"] in (None, "auto") else [values["reader_type"]]
+        known = {option for name in names for option in reader_class(name).all_options()}
+        assert {override.partition("=")[0] for override in values["overrides"]} <= known
     elif "overrides" in values:
         load_config([ROOT / file for file in files if file.startswith("configs/")], values["overrides"])
 

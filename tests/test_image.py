@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from luminoth.errors import ImageError
-from luminoth.image import encode_jpeg, encode_png, inspect_image, read_image
+from luminoth.image import encode_jpeg, encode_png, find_damage, inspect_image, read_image, shrink_image
 
 HEIGHT, WIDTH = 24, 36
 
@@ -232,6 +232,63 @@ def test_damage_gives_pixels_or_an_image_error_and_nothing_else(make):
         for read in (read_image, inspect_image):
             with contextlib.suppress(ImageError):
                 read(broken)
+
+
+def damaged(whole: bytes, rng: random.Random) -> bytes:
+    """A file cut off, with an end behind the cut, or with some bytes changed, missing or too many."""
+    broken, at = bytearray(whole), rng.randrange(2, len(whole))
+    match rng.randrange(5):
+        case 0:
+            broken = broken[:at]
+        case 1:
+            broken[at:] = whole[-2:]
+        case 2:
+            broken[at] ^= 1 << rng.randrange(8)
+        case 3:
+            broken[at:at] = rng.randbytes(5)
+        case 4:
+            del broken[at : at + 5]
+    return bytes(broken)
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        encode(RGB, "JPEG", quality=90),
+        encode(RGB, "JPEG", progressive=True),
+        encode(GREY, "JPEG"),
+        encode(RGB, "JPEG", restart_marker_rows=1),
+        encode(RGB),
+        encode(RGB.quantize(8)),
+    ],
+    ids=["JPEG", "progressive JPEG", "grey JPEG", "JPEG with restarts", "PNG", "palette PNG"],
+)
+def test_damage_is_found_where_tensorflow_finds_it(whole):
+    """What is passed on as it is must not stop a training; what TensorFlow reads need not be encoded anew."""
+    rng, verdicts = random.Random(1), set()
+    assert find_damage(whole) is None
+    for _ in range(150):
+        broken = damaged(whole, rng)
+        try:
+            inspect_image(broken)
+        except ImageError:
+            continue
+        try:
+            decode_as_the_pipeline_does(broken)
+            is_read = True
+        except tf.errors.InvalidArgumentError:
+            is_read = False
+        verdicts.add(is_read)
+        assert (find_damage(broken) is None) == is_read
+    assert False in verdicts
+
+
+def test_shrinking_averages():
+    stripes = np.zeros((40, 60, 3), np.uint8)
+    stripes[:, ::2] = 200
+    small = shrink_image(stripes, (20, 15))
+    assert (small.shape, small.dtype) == ((20, 15, 3), np.uint8)
+    assert np.abs(small[:, 2:-2].astype(int) - 100).max() <= 8  # not 0 and 200, as picking pixels would give
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch):

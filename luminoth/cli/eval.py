@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from luminoth.cli.tables import table
 from luminoth.cli.tensorflow_start import load_tensorflow
 from luminoth.cli.terminal import progress, say
 
@@ -215,24 +216,14 @@ def _tables(result: EvaluationResult) -> str:
     metrics = result.metrics
     return "\n".join(
         [
-            _table(["metric", "value"], [[name, _number(value)] for name, value in metrics.figures.items()]),
-            _table(
+            table(["metric", "value"], [[name, _number(value)] for name, value in metrics.figures.items()]),
+            table(
                 ["class", "objects", "AP", "AP50"],
                 [[each.name, str(each.objects), _number(each.AP), _number(each.AP50)] for each in metrics.by_class],
             ),
-            _table(["loss", "value"], [[name, f"{value:.4f}"] for name, value in result.losses.items()]),
+            table(["loss", "value"], [[name, f"{value:.4f}"] for name, value in result.losses.items()]),
         ]
     )
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    """The first column to the left, numbers to the right."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = []
-    for row in [header, ["-" * width for width in widths], *rows]:
-        numbers = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join([row[0].ljust(widths[0]), *numbers]))
-    return "\n".join(lines) + "\n"
 
 
 def _number(value: float | None) -> str:

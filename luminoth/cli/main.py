@@ -17,7 +17,7 @@ from luminoth.errors import LuminothError
 
 # name -> (module, one line for `lumi --help`); a module defines a click command of the same name.
 _COMMANDS = {
-    "dataset": ("luminoth.cli.dataset", "Make, convert and merge data sets."),
+    "dataset": ("luminoth.cli.dataset", "Make, convert, check and show data sets."),
     "train": ("luminoth.cli.train", "Train a detector from a configuration file."),
     "eval": ("luminoth.cli.eval", "Measure checkpoints on a split of the data set."),
     "predict": ("luminoth.cli.predict", "Find objects in images, folders and videos."),

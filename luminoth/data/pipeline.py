@@ -3,8 +3,8 @@
     record files ──> encoded records ──> shuffled ──> decoded, augmented, resized ──> padded batches
                       (a few kB each)                  (in parallel, in order)
 
-What is shuffled are the encoded records, so that memory is bounded whatever the data set's size:
-`shuffle_buffer` encoded pictures, plus the few that are being decoded, plus two batches.
+What is shuffled are the encoded records, so that memory is bounded whatever the data set's size: `shuffle_buffer`
+encoded pictures, but at most a gigabyte of them, plus the few that are being decoded, plus two batches.
 
 Training must be able to stop anywhere and go on exactly. So nothing here depends on what ran before: the
 order of an epoch follows from (seed, epoch) alone, and a picture's augmentation from (seed, its number), where
@@ -13,6 +13,7 @@ numbers count all examples from the first epoch on. Batches run across the borde
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +21,15 @@ from typing import Any
 import tensorflow as tf
 
 from luminoth.data.augment import Picture, augment, check_augmentations, remove_degenerate
-from luminoth.data.tfrecord import count_records, parse_record
+from luminoth.data.record_files import count_records
+from luminoth.data.tfrecord import parse_record
 from luminoth.errors import DataError
 from luminoth.resize import ResizeRule, scale_boxes
 from luminoth.types import Batch, BatchInfo
 
 FILES_AT_ONCE = 16  # record files read in turns; every open file costs a buffer
 PREFETCHED_BATCHES = 2
+SHUFFLED_BYTES = 2**30  # pictures of a good camera take megabytes each
 _FOREVER = 2**62
 
 
@@ -52,8 +55,8 @@ def training_batches(
         augmentations: as in `luminoth.data.augment`.
         seed: of the order and of the augmentations.
         shuffle: draw a new order for each epoch.
-        shuffle_buffer: how many encoded pictures are held to draw from; from the data set's size on, the order is
-            a full permutation.
+        shuffle_buffer: how many encoded pictures are held to draw from, fewer where they would take more than
+            `SHUFFLED_BYTES`; from the data set's size on, the order is a full permutation.
         start_step: how many batches to pass over; the next ones are those of an uninterrupted run.
         pad_to_multiple: H and W of the batch are multiples of this.
         num_classes: a record with a class id that is not below it is an error; None: any will do.
@@ -68,9 +71,8 @@ def training_batches(
     check_augmentations(augmentations)
     count = _count(files)
     start = start_step * batch_size
-    stream = _endless_records(
-        list(files), seed=seed, shuffle_buffer=min(shuffle_buffer, count) if shuffle else 0, epoch=start // count
-    )
+    buffer = bounded_buffer(files, count, shuffle_buffer) if shuffle else 0
+    stream = _endless_records(list(files), seed=seed, shuffle_buffer=buffer, epoch=start // count)
     records = tf.data.Dataset.zip(tf.data.Dataset.range(start, _FOREVER), stream.skip(start % count))
 
     seed_pair = tf.constant(_two_halves(seed), tf.int32)
@@ -214,6 +216,15 @@ def _count(files: Sequence[str]) -> int:
     if count == 0:
         raise DataError(f"{', '.join(files)}: no record in there; write them with `lumi dataset transform`")
     return count
+
+
+def bounded_buffer(files: Sequence[str], count: int, asked: int) -> int:
+    """How many of the `count` records of `files` are held to draw from, of the `asked` ones; at least one.
+
+    It depends on the files alone, so that a resumed run draws in the same order.
+    """
+    average = sum(os.path.getsize(file) for file in files) / count
+    return max(1, min(asked, count, int(SHUFFLED_BYTES / average)))
 
 
 def _endless_records(files: list[str], *, seed: int, shuffle_buffer: int, epoch: int) -> tf.data.Dataset:

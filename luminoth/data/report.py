@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -26,17 +27,26 @@ class Kind(Enum):
     UNKNOWN_IMAGE = ("no decoder knows the picture", Effect.PICTURE_DROPPED)
     DAMAGED_IMAGE = ("picture damaged or cut off", Effect.PICTURE_DROPPED)
     DUPLICATE_ID = ("picture listed twice", Effect.PICTURE_DROPPED)
+    UNBOXED = ("picture said to show a class, but without its boxes", Effect.PICTURE_DROPPED)
+    ONLY_GROUPS = ("picture with group boxes only (see -o keep_groups=crowd)", Effect.PICTURE_DROPPED)
+    UNREADABLE_BOX = ("box that cannot be read", Effect.BOX_DROPPED)
     NOT_A_NUMBER = ("box with a coordinate that is no number", Effect.BOX_DROPPED)
     INVERTED = ("inverted box", Effect.BOX_DROPPED)
     NO_AREA = ("box without area", Effect.BOX_DROPPED)
     OUTSIDE = ("box wholly outside its picture", Effect.BOX_DROPPED)
     UNKNOWN_CLASS = ("box of an unknown class", Effect.BOX_DROPPED)
     ORPHAN_BOX = ("box of a picture that is not listed", Effect.BOX_DROPPED)
+    SCATTERED = ("box of a picture whose lines stand apart (sort the file)", Effect.BOX_DROPPED)
+    GROUP = ("box around a group of objects (see -o keep_groups=crowd)", Effect.BOX_DROPPED)
     CLIPPED = ("box clipped at the picture's edge", Effect.CHANGED)
     REENCODED = ("picture encoded anew", Effect.CHANGED)
+    SHRUNK = ("picture shrunk to --max-size", Effect.CHANGED)
+    RESCALED = ("boxes stretched from the annotation's size to the picture's", Effect.CHANGED)
     SIZE_DIFFERS = ("picture's size is not the annotation's (boxes kept as they are)", Effect.NOTED)
     OTHER_NAME = ("picture found under another name", Effect.NOTED)
     UNLISTED = ("picture without a line in the annotations, kept as empty", Effect.NOTED)
+    UNREADABLE_FLAG = ("flag that is neither 0 nor 1, taken as 0", Effect.NOTED)
+    MISSING_SPLIT = ("pictures of a split that is described but not there", Effect.NOTED)
     COUNTS_FROM_ZERO = ("coordinate 0 where counting starts at 1 (see -o one_based=false)", Effect.NOTED)
 
     @property
@@ -59,12 +69,14 @@ class Finding:
         image_id: the picture it concerns, or "".
         where: file (and line) to look at.
         detail: what was found there.
+        boxes: of a picture that was dropped unopened: how many went with it.
     """
 
     kind: Kind
     image_id: str
     where: str
     detail: str = ""
+    boxes: int = 0
 
     def __str__(self) -> str:
         return f"{self.where}: {self.kind.label}" + (f" ({self.detail})" if self.detail else "")
@@ -101,6 +113,43 @@ class SplitReport:
     boxes_per_class: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     stopped_early: bool = False
+
+    def note(self, finding: Finding) -> None:
+        """Counts what the annotations did not allow to open, or what is odd about them."""
+        self.findings.append(finding)
+        self.images_found += finding.kind.effect is Effect.PICTURE_DROPPED
+        self.boxes_found += finding.boxes + (finding.kind.effect is Effect.BOX_DROPPED)
+        self.boxes_left_out += finding.boxes
+
+    def leave_out(self, boxes: int) -> None:
+        """Counts a picture that a filter took away, with its boxes."""
+        self.images_found += 1
+        self.images_left_out += 1
+        self.boxes_found += boxes
+        self.boxes_left_out += boxes
+
+    def count(
+        self, boxes: int, boxes_left_out: int, written: Sequence[str] | None, findings: Sequence[Finding]
+    ) -> None:
+        """Counts a picture that was opened.
+
+        Args:
+            boxes: all that it had.
+            boxes_left_out: those that a filter took away.
+            written: the class names of the boxes in its record; None when the picture had to be dropped.
+            findings: everything odd about it.
+        """
+        self.images_found += 1
+        self.boxes_found += boxes
+        self.findings.extend(findings)
+        if written is None:
+            self.boxes_left_out += boxes
+            return
+        self.boxes_left_out += boxes_left_out
+        self.images_written += 1
+        self.images_empty += not written
+        self.boxes_written += len(written)
+        self.boxes_per_class.update(written)
 
     @property
     def images_dropped(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luminoth.checkpoints.store import LoadedModel, load_model, read_checkpoint_classes
-from luminoth.data.tfrecord import CLASSES_FILE, count_records, find_records, read_classes
+from luminoth.data.record_files import CLASSES_FILE, count_records, find_records, read_classes
 from luminoth.errors import CheckpointError, ConfigError, DataError
 from luminoth.evaluation.evaluate import EvaluationResult, evaluate
 from luminoth.resize import ResizeRule

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from luminoth.data.tfrecord import write_json
+from luminoth.data.record_files import write_json
 from luminoth.errors import OutputError
 from luminoth.evaluation.evaluate import EvaluationResult
 

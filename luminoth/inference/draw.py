@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from luminoth.fonts import font_for
 from luminoth.image import read_image
 from luminoth.types import Detections
 
@@ -56,6 +57,7 @@ def vis_objects(
     Args:
         image: anything `read_image` takes: an array, a PIL image, a path.
         objects: what `Detector.predict` or `Detector.detect` returned for it; `prob` may be missing (ground truth).
+            `note` is written behind the name; `is_crowd` draws the box dashed.
         colormap: the colour (red, green, blue; 0 to 255) of a class name; by default `class_colour`.
         labels: whether the boxes carry name and probability.
         scale: widens lines and text, which suit the picture's size at 1.
@@ -89,8 +91,9 @@ def draw_objects(
     if fill:
         for box, colour in zip(boxes, colours, strict=True):
             _tint(pixels[box.y_min : box.y_max, box.x_min : box.x_max], colour, fill)
-    for box, colour in zip(boxes, colours, strict=True):
-        _outline(pixels, box, colour, line_width)
+    for found, box, colour in zip(drawn, boxes, colours, strict=True):
+        draw_line = _dashed_outline if found.get("is_crowd") else _outline
+        draw_line(pixels, box, colour, line_width)
     if labels:
         texts = [_label(found) for found in drawn]
         _draw_tags(pixels, boxes, texts, colours, font_size)
@@ -131,8 +134,21 @@ def _outline(pixels: np.ndarray, box: _Rectangle, colour: Colour, line_width: in
     region[:, -width:] = colour
 
 
+def _dashed_outline(pixels: np.ndarray, box: _Rectangle, colour: Colour, line_width: int) -> None:
+    """As `_outline`, with gaps as long as the dashes."""
+    inside = np.copy(pixels[box.y_min : box.y_max, box.x_min : box.x_max])
+    _outline(pixels, box, colour, line_width)
+    dash = 3 * line_width
+    rows, columns = np.ogrid[: inside.shape[0], : inside.shape[1]]
+    along_top = (rows < line_width) | (rows >= inside.shape[0] - line_width)
+    is_gap = np.where(along_top, columns, rows) // dash % 2 == 1
+    region = pixels[box.y_min : box.y_max, box.x_min : box.x_max]
+    region[is_gap] = inside[is_gap]
+
+
 def _label(found: Mapping[str, Any]) -> str:
-    return f"{found['label']} {found['prob']:.2f}" if found.get("prob") is not None else str(found["label"])
+    prob = f"{found['prob']:.2f}" if found.get("prob") is not None else ""
+    return " ".join(filter(None, (str(found["label"]), prob, found.get("note"))))
 
 
 def _draw_tags(
@@ -180,18 +196,13 @@ def _place_for(tag: np.ndarray, box: _Rectangle, shape: Sequence[int], placed: n
 @lru_cache(4096)
 def _tag(text: str, colour: Colour, font_size: int) -> np.ndarray:
     """[h, w, 3] uint8: text on a plate of the class's colour."""
-    font = _font(font_size)
+    font = font_for(text, font_size)
     pad = max(2, round(font_size * 0.28))
     ascent, descent = font.getmetrics()
     width = round(font.getlength(text)) + 2 * pad
     plate = Image.new("RGB", (width, ascent + descent + pad), colour)
     ImageDraw.Draw(plate).text((pad, pad // 2), text, fill=_text_colour(colour), font=font)
     return np.asarray(plate)
-
-
-@lru_cache(32)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
 
 
 def _text_colour(background: Colour) -> Colour:

@@ -17,7 +17,7 @@ from luminoth.checkpoints.store import (
     run_folder,
 )
 from luminoth.config import dump_config, load_config
-from luminoth.data.tfrecord import count_records, find_records, read_classes, write_classes
+from luminoth.data.record_files import count_records, find_records, read_classes, write_classes
 from luminoth.errors import CheckpointError, ConfigError, DataError, OutputError
 
 

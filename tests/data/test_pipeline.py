@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from luminoth.data.pipeline import evaluation_batches, iterate, training_batches
-from luminoth.data.tfrecord import RecordWriter, encode_example
+from luminoth.data.pipeline import FILES_AT_ONCE, bounded_buffer, evaluation_batches, iterate, training_batches
+from luminoth.data.records import RecordWriter, encode_example
 from luminoth.errors import ConfigError, DataError
 from luminoth.image import encode_jpeg, encode_png, read_image
 from luminoth.resize import ResizeRule
@@ -226,6 +226,30 @@ def test_a_small_buffer_shuffles_too(shards):
     names = names_of(take(shards, 11, shuffle_buffer=2))
     assert sorted(names[:11]) == sorted(names[11:22])
     assert names[:11] != names[11:22]
+
+
+def test_many_shards_are_drawn_from_side_by_side(tmp_path):
+    """More of them than are open at once, with a buffer that holds one picture of each of these."""
+    files = [
+        write(
+            tmp_path / f"train-{shard:05d}-of-00020.tfrecords", [make_example(f"{shard}-{n}", 4, 4) for n in range(4)]
+        )
+        for shard in range(20)
+    ]
+    names = names_of(take(files, 20, batch_size=4, shuffle_buffer=FILES_AT_ONCE))
+    assert len(set(names)) == 80
+    first_shards = {name.partition("-")[0] for name in names[:FILES_AT_ONCE]}
+    assert len(first_shards) >= FILES_AT_ONCE * 2 // 3
+
+
+def test_the_buffer_of_large_pictures_is_smaller(shards, monkeypatch):
+    size = sum(Path(file).stat().st_size for file in shards)
+    assert bounded_buffer(shards, 11, 2000) == 11
+    assert bounded_buffer(shards, 11, 5) == 5
+    monkeypatch.setattr("luminoth.data.pipeline.SHUFFLED_BYTES", size / 11 * 4.5)
+    assert bounded_buffer(shards, 11, 2000) == 4
+    monkeypatch.setattr("luminoth.data.pipeline.SHUFFLED_BYTES", 1)
+    assert bounded_buffer(shards, 11, 2000) == 1
 
 
 def test_shuffling_is_a_full_permutation(tmp_path):

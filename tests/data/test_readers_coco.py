@@ -136,3 +136,55 @@ def test_wrong_json(folder, content, message):
 def test_layout_that_does_not_fit(tmp_path):
     with pytest.raises(DataError, match=r"looked for annotations/instances_.* found an empty folder; the layout must"):
         open_reader("coco", tmp_path)
+
+
+def test_flags_that_records_are_converted_to(folder):
+    flags = [{"difficult": 1}, {"truncated": True}, {"iscrowd": "1"}, {"iscrowd": 0, "difficult": "0"}]
+    common = {"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4]}
+    change(folder, "train", annotations=[{**common, **each} for each in flags])
+    image = next(open_reader("coco", folder).images("train"))
+    assert [(box.is_crowd, box.is_difficult, box.is_truncated) for box in image.boxes] == [
+        (False, True, False), (False, False, True), (True, False, False), (False, False, False),
+    ]  # fmt: skip
+
+
+def test_crowds_of_run_lengths_need_no_box(folder):
+    runs = {"counts": [1, 2, 3], "size": [30, 40]}
+    crowd = {"id": 5, "image_id": 0, "category_id": 1, "iscrowd": 1, "segmentation": runs}
+    change(folder, "train", annotations=[crowd, {**crowd, "bbox": None}, {**crowd, "bbox": [1, 2, 3, 4]}])
+    image = next(open_reader("coco", folder).images("train"))
+    assert [str(box.corners[0]) for box in image.boxes] == ["nan", "nan", "1.0"]
+
+
+@pytest.mark.parametrize("value", [None, [1], {"a": 1}, "0", 1.5, True])
+def test_ids_of_any_kind_do_no_harm(folder, value):
+    images = [{"id": value, "file_name": "first.jpg"}]
+    annotations = [{"id": value, "image_id": value, "category_id": value, "bbox": [1, 2, 3, 4]}]
+    change(folder, "train", images=images, annotations=annotations, categories=[{"id": value, "name": "car"}])
+    (item,) = open_reader("coco", folder).images("train")
+    if value is None:
+        assert (item.kind, item.boxes) == (Kind.DAMAGED_ANNOTATION, 1)
+    else:
+        assert [box.label for box in item.boxes] == ["car"]
+
+
+def test_file_names_that_no_file_can_have(folder):
+    change(folder, "train", images=[{"id": 0, "file_name": "a" * 300}, {"id": 1, "file_name": "a\0b"}])
+    first, second, *_ = open_reader("coco", folder).images("train")
+    assert not first.path.name.endswith(".jpg")
+    assert second.path.name == "a\0b"
+
+
+def test_file_names_relative_to_the_set_are_no_news(tmp_path):
+    minimal(tmp_path / "result.json", file_name="images/a.jpg")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(picture_bytes())
+    (image,) = open_reader("coco", tmp_path).images("all")
+    assert (image.path, image.findings) == (tmp_path / "images" / "a.jpg", ())
+
+
+def test_two_files_without_a_split_in_their_names_are_none(tmp_path):
+    for name in ("one", "two"):
+        minimal(tmp_path / f"{name}.json")
+    with pytest.raises(DataError, match=r"looked for .*found one\.json, two\.json; the layout"):
+        open_reader("coco", tmp_path)

@@ -3,7 +3,7 @@ import pytest
 from luminoth.data.readers import open_reader
 from luminoth.data.report import Kind
 from luminoth.errors import DataError
-from tests.data.source_sets import good_pictures, picture_bytes, write_set
+from tests.data.source_sets import good_pictures, picture_bytes, write_set, write_set_without_splits
 
 
 @pytest.fixture
@@ -99,3 +99,42 @@ def test_files_that_are_no_text(tmp_path):
     (folder / "train.csv").write_text("")
     with pytest.raises(DataError, match="found: nothing"):
         images(folder)
+
+
+def test_flags_are_read_when_there_are_columns(tmp_path):
+    header = "image_id,xmin,ymin,xmax,ymax,label,is_truncated,is_crowd,is_difficult"
+    lines = [
+        "a.jpg,1,2,3,4,car,1,0,",
+        "a.jpg,1,2,3,4,car,FALSE,true,yes",
+        "a.jpg,1,2,3,4,car",
+        "a.jpg,1,2,3,4,car,0,x,2",
+    ]
+    (image,) = images(one_picture(tmp_path / "set", "\n".join([header, *lines])))
+    flags = [(box.is_crowd, box.is_difficult, box.is_truncated) for box in image.boxes]
+    assert flags == [(False, False, True), (True, True, False), (False, False, False), (False, False, False)]
+    assert [(finding.kind, finding.where, finding.detail) for finding in image.findings] == [
+        (Kind.UNREADABLE_FLAG, "train.csv line 5", "is_crowd 'x'"),
+        (Kind.UNREADABLE_FLAG, "train.csv line 5", "is_difficult '2'"),
+    ]
+
+
+def test_flags_may_be_named_in_columns(tmp_path):
+    folder = one_picture(tmp_path / "set", "a.jpg,1,1,2,3,4,car\n")
+    (image,) = images(folder, headers="false", columns="image_id,is_difficult,xmin,ymin,xmax,ymax,label")
+    assert image.boxes[0].is_difficult
+    assert image.boxes[0].corners == (1, 2, 3, 4)
+
+
+def test_without_splits_pictures_without_a_line_are_kept(tmp_path):
+    write_set_without_splits("csv beside", tmp_path, good_pictures())
+    (tmp_path / "z.png").write_bytes(picture_bytes("PNG"))
+    found = list(open_reader("csv", tmp_path).images("all"))
+    assert [image.image_id for image in found] == ["first.jpg", "second.jpg", "empty street.jpg", "z.png"]
+    assert found[0].where == "labels.csv line 2"
+    assert found[3].where == "labels.csv"
+
+
+def test_a_folder_of_the_files_name_makes_it_a_split(tmp_path):
+    write_set("csv", tmp_path, train=good_pictures())
+    (tmp_path / "notes.csv").write_text("a,b\n")
+    assert open_reader("csv", tmp_path).splits() == ["train"]

@@ -9,11 +9,12 @@ import tensorflow as tf
 from PIL import Image
 
 from luminoth.data.readers import open_reader
+from luminoth.data.record_files import find_records
 from luminoth.data.report import Kind
-from luminoth.data.tfrecord import find_records, parse_record
-from luminoth.data.transform import transform
+from luminoth.data.tfrecord import parse_record
+from luminoth.data.transform.run import transform
 from luminoth.errors import DataError
-from tests.data.source_sets import FORMATS, damaged_pictures, write_set
+from tests.data.source_sets import FORMATS, OPTIONS, damaged_pictures, write_set
 
 _WRITTEN = [
     "good.jpg", "rotated.jpg", "cmyk.jpg", "deep.png", "checksum.png", "grey.jpg", "bitmap.jpg", "UPPER.JPG",
@@ -36,7 +37,7 @@ def converted(request, tmp_path_factory):
     """(format, report, records) of the damaged set."""
     folder = tmp_path_factory.mktemp(request.param)
     write_set(request.param, folder / "set", train=damaged_pictures())
-    report = transform(open_reader(request.param, folder / "set"), folder / "tf").splits[0]
+    report = transform(open_reader(request.param, folder / "set", OPTIONS.get(request.param)), folder / "tf").splits[0]
     return request.param, report, records_by_file(folder / "tf", "train"), folder / "tf"
 
 
@@ -61,12 +62,14 @@ def test_each_damage_is_named_with_its_file(converted):
     }
     counts = {kind: len(found) for kind, found in names.items()}
     assert counts[Kind.MISSING_IMAGE] == 1
-    assert "missing.jpg" in names[Kind.MISSING_IMAGE][0]
+    assert "missing.j" in names[Kind.MISSING_IMAGE][0].lower()  # ImageNet's names end in .JPEG
     assert counts[Kind.UNKNOWN_IMAGE] == 1
     assert "text.jpg" in names[Kind.UNKNOWN_IMAGE][0]
-    assert [name.rpartition("/")[2] for name in names[Kind.DAMAGED_IMAGE]] == ["cut.jpg", "noend.jpg", "nothing.jpg"]
-    reencoded = [name.rpartition("/")[2] for name in names[Kind.REENCODED]]
-    assert reencoded == ["rotated.jpg", "cmyk.jpg", "deep.png", "checksum.png", "bitmap.jpg"]
+    damaged, reencoded = (
+        sorted(name.rpartition("/")[2] for name in names[kind]) for kind in (Kind.DAMAGED_IMAGE, Kind.REENCODED)
+    )
+    assert damaged == ["cut.jpg", "noend.jpg", "nothing.jpg"]
+    assert reencoded == ["bitmap.jpg", "checksum.png", "cmyk.jpg", "deep.png", "rotated.jpg"]
     assert "UPPER.JPG" in names[Kind.OTHER_NAME][0]
     assert {kind: counts.get(kind) for kind in (Kind.CLIPPED, Kind.OUTSIDE, Kind.INVERTED, Kind.NO_AREA)} == {
         Kind.CLIPPED: 1, Kind.OUTSIDE: 1, Kind.INVERTED: 1, Kind.NO_AREA: 1,
@@ -81,16 +84,24 @@ def test_dropped_boxes_name_file_and_line(converted):
         "pascal": "Annotations/boxes.xml line 11",  # objects take 3 lines each from line 5 on
         "coco": "annotations/instances_train2017.json annotation 117",
         "csv": "train.csv line 19",
+        "yolo": "labels/train/boxes.txt line 3",
+        "flat": "train/boxes.json object 3",
+        "imagenet": "Annotations/DET/train/boxes.xml line 11",
+        "taggerine": "train.json boxes.jpg box 3",
+        "openimages": "train/train-annotations-bbox.csv line 6",  # sorted by picture
     }
     assert finding.where == expected[format]
     assert finding.detail == "[20, 5, 4, 25]"
 
 
-def test_size_other_than_stated_keeps_boxes(converted):
+def test_size_other_than_stated(converted):
+    """Boxes are kept as they are, but ImageNet's are stretched with the picture; the other formats state no size."""
     format, report, records, _ = converted
-    np.testing.assert_allclose(records["othersize.jpg"][1]["boxes"], [[4, 5, 20, 25]], atol=1e-4)
-    if format != "csv":  # states no size
-        (finding,) = report.by_kind()[Kind.SIZE_DIFFERS]
+    expected = [2, 2.5, 10, 12.5] if format == "imagenet" else [4, 5, 20, 25]
+    np.testing.assert_allclose(records["othersize.jpg"][1]["boxes"], [expected], atol=1e-4)
+    kind = {"pascal": Kind.SIZE_DIFFERS, "coco": Kind.SIZE_DIFFERS, "imagenet": Kind.RESCALED}.get(format)
+    if kind is not None:
+        (finding,) = report.by_kind()[kind]
         assert finding.detail == "stated 80 x 60, is 40 x 30 (width x height)"
 
 
@@ -136,7 +147,8 @@ def test_non_ascii_names_survive(converted):
     assert report.boxes_per_class["straßenbahn"] == 1
     assert "straßenbahn" in json.loads((folder / "classes.json").read_text("utf-8"))
     identity = records["Straße 東京.jpg"][1]["image_id"].decode()
-    assert identity == {"pascal": "Straße 東京", "coco": "13", "csv": "Straße 東京.jpg"}[format]
+    with_extension = dict.fromkeys(("csv", "yolo", "taggerine"), "Straße 東京.jpg")
+    assert identity == {"coco": "13", **with_extension}.get(format, "Straße 東京")
 
 
 def test_report_file_lists_everything(converted):
@@ -150,8 +162,8 @@ def test_report_file_lists_everything(converted):
 @pytest.mark.parametrize("format", FORMATS)
 def test_strict_fails_at_the_first_drop_and_leaves_nothing(format, tmp_path):
     write_set(format, tmp_path / "set", train=damaged_pictures())
-    with pytest.raises(DataError, match=r"missing.jpg: picture missing .*leave --strict out"):
-        transform(open_reader(format, tmp_path / "set"), tmp_path / "out" / "tf", strict=True)
+    with pytest.raises(DataError, match=r"(picture missing|box wholly outside) .*leave --strict out"):
+        transform(open_reader(format, tmp_path / "set", OPTIONS.get(format)), tmp_path / "out" / "tf", strict=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 
 
@@ -160,5 +172,5 @@ def test_a_run_without_a_record_fails_and_leaves_nothing(format, tmp_path):
     bad = [picture for picture in damaged_pictures() if picture.name in ("missing.jpg", "cut.jpg")]
     write_set(format, tmp_path / "set", train=bad)
     with pytest.raises(DataError, match=r"train: no record of 2 pictures: picture missing \(1, .*nothing was written"):
-        transform(open_reader(format, tmp_path / "set"), tmp_path / "tf")
+        transform(open_reader(format, tmp_path / "set", OPTIONS.get(format)), tmp_path / "tf")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]

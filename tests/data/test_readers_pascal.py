@@ -4,7 +4,15 @@ from luminoth.data.readers import open_reader
 from luminoth.data.readers.base import AnnotatedImage
 from luminoth.data.report import Finding, Kind
 from luminoth.errors import DataError
-from tests.data.source_sets import CAR, Object, Picture, good_pictures, picture_bytes, write_set
+from tests.data.source_sets import (
+    CAR,
+    Object,
+    Picture,
+    good_pictures,
+    picture_bytes,
+    write_set,
+    write_set_without_splits,
+)
 
 
 @pytest.fixture
@@ -92,7 +100,7 @@ def test_sets_that_count_from_zero_are_pointed_at_once(tmp_path):
 def test_layout_that_does_not_fit(tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(DataError, match=r"looked for ImageSets/Main/<split>.txt, found notes.txt, pictures/; the lay"):
+    with pytest.raises(DataError, match=r"looked for .*found notes.txt, pictures/; "):
         open_reader("pascal", tmp_path).splits()
     with pytest.raises(DataError, match="there is no such folder"):
         open_reader("pascal", tmp_path / "nowhere")
@@ -109,3 +117,33 @@ def test_options(folder):
         open_reader("pascal", folder, {"classes": "car,car"}).classes(["train"])
     with pytest.raises(DataError, match=r"unknown data set type 'pascall': .*did you mean pascal\?"):
         open_reader("pascall", folder)
+
+
+def test_crowds_are_read(folder):
+    annotation(folder, "first").write_text(
+        "<annotation><object><name>car</name><crowd>1</crowd><truncated>1</truncated></object>"
+        "<object><name>car</name><crowd>0</crowd></object></annotation>"
+    )
+    image = next(open_reader("pascal", folder).images("train"))
+    assert [(box.is_crowd, box.is_truncated) for box in image.boxes] == [(True, True), (False, False)]
+
+
+def test_without_lists_what_has_no_partner_is_found(tmp_path):
+    folder = write_set_without_splits("pascal in images", tmp_path, good_pictures())
+    (folder / "images" / "first.jpg").unlink()
+    (folder / "images" / "alone.jpg").write_bytes(picture_bytes())
+    (folder / "images" / "second.jpg").rename(folder / "images" / "SECOND.JPG")
+    annotation(folder, "empty street").write_text("<annotation>")
+    damaged, first, second, alone = open_reader("pascal", folder).images("all")
+    assert (damaged.kind, damaged.image_id) == (Kind.DAMAGED_ANNOTATION, "empty street")
+    assert (first.image_id, first.path.is_file()) == ("first", False)
+    assert [finding.kind for finding in second.findings] == [Kind.OTHER_NAME]
+    assert alone == Finding(Kind.MISSING_ANNOTATION, "alone", "images/alone.jpg")
+
+
+def test_without_lists_the_file_name_in_the_annotation_counts(tmp_path):
+    folder = write_set_without_splits("pascal in images", tmp_path, good_pictures()[:1])
+    annotation(folder, "first").rename(annotation(folder, "0001"))
+    (image,) = open_reader("pascal", folder).images("all")
+    assert (image.image_id, image.path.name) == ("0001", "first.jpg")
+    assert [finding.kind for finding in image.findings] == [Kind.OTHER_NAME]

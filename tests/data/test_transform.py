@@ -5,11 +5,14 @@ import pytest
 import tensorflow as tf
 
 from luminoth.data.readers import open_reader
+from luminoth.data.record_files import count_records, find_records, read_classes
+from luminoth.data.records import decode_example, read_records
 from luminoth.data.report import Kind
-from luminoth.data.tfrecord import count_records, find_records, parse_record, read_classes
-from luminoth.data.transform import Filters, transform
+from luminoth.data.tfrecord import parse_record
+from luminoth.data.transform.run import Filters, transform
 from luminoth.errors import DataError, OutputError
-from tests.data.source_sets import FORMATS, Object, Picture, good_pictures, picture_bytes, write_set
+from luminoth.image import inspect_image
+from tests.data.source_sets import FORMATS, OPTIONS, Object, Picture, good_pictures, picture_bytes, write_set
 
 CLASSES = ["car", "person", "traffic light"]
 
@@ -19,7 +22,7 @@ def street(index: int, *labels: str) -> Picture:
 
 
 def run(folder, output, *splits, strict=False, options=None, format="pascal", **filters):
-    reader = open_reader(format, folder, options)
+    reader = open_reader(format, folder, options or OPTIONS.get(format))
     return transform(reader, output, splits, filters=Filters(**filters), strict=strict)
 
 
@@ -48,7 +51,7 @@ def test_the_same_records_from_every_format(format, tmp_path):
     assert read_classes(tmp_path / "tf") == report.classes == CLASSES
     assert [count_records(find_records(tmp_path / "tf", split)) for split in ("train", "val")] == [3, 1]
     records = tf.data.TFRecordDataset(find_records(tmp_path / "tf", "train")).map(parse_record)
-    first, second, third = records.as_numpy_iterator()
+    first, second, third = sorted(records.as_numpy_iterator(), key=lambda record: -len(record["boxes"]))
     np.testing.assert_allclose(first["boxes"], [[4, 5, 20, 25], [0, 0, 8, 12]], atol=1e-5)
     assert first["class_ids"].tolist() == [0, 2]
     np.testing.assert_allclose(second["boxes"], [[30, 2, 50, 20]], atol=1e-5)
@@ -168,27 +171,63 @@ def test_an_error_in_a_later_split_leaves_earlier_records_alone(folder, tmp_path
     assert files(tmp_path) == ["set", "tf"]
 
 
-def test_interrupted_run_leaves_nothing(folder, tmp_path):
-    def stop(split, done, total):
-        assert (split, total) == ("train", 3)
-        if done == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        transform(open_reader("pascal", folder), tmp_path / "deep" / "tf", on_progress=stop)
-    assert files(tmp_path) == ["set"]
-
-
 def test_output_that_cannot_be(folder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="is a file; --output-dir must be a folder"):
         run(folder, tmp_path / "file")
     with pytest.raises(OutputError, match=r"file/tf: cannot be written .*choose another folder"):
         run(folder, tmp_path / "file" / "tf")
-    (tmp_path / "tf").mkdir()
-    (tmp_path / "tf" / "train-00000-of-00002.tfrecords").write_text("")
-    with pytest.raises(DataError, match="holds shards of train"):
-        run(folder, tmp_path / "tf")
+
+
+def test_records_replace_shards_and_shards_records(folder, tmp_path):
+    run(folder, tmp_path / "tf", "train")
+    transform(open_reader("pascal", folder), tmp_path / "tf", ["train"], shards=2)
+    shards = ["train-00000-of-00002.tfrecords", "train-00001-of-00002.tfrecords"]
+    assert files(tmp_path / "tf") == ["classes.json", *shards, "train.report.json"]
+    assert ids(tmp_path / "tf") == ["first", "empty street", "second"]  # in turn
+    run(folder, tmp_path / "tf", "train")
+    assert files(tmp_path / "tf") == ["classes.json", "train.report.json", "train.tfrecords"]
+
+
+def test_there_are_no_empty_shards(folder, tmp_path):
+    report = transform(open_reader("pascal", folder), tmp_path / "tf", ["train"], shards=8)
+    assert [path.name for path in report.record_files("train")] == [
+        f"train-0000{i}-of-00003.tfrecords" for i in (0, 1, 2)
+    ]
+
+
+def test_a_shard_that_is_full_is_followed_by_another(tmp_path, monkeypatch):
+    folder = write_set("csv", tmp_path / "set", train=[street(i, "car") for i in range(7)])
+    monkeypatch.setattr("luminoth.data.transform.shards.RECORDS_A_SHARD", 3)
+    report = run(folder, tmp_path / "tf", format="csv")
+    assert [count_records([path]) for path in report.record_files("train")] == [3, 3, 1]
+    size = report.record_files("train")[0].stat().st_size // 3
+    monkeypatch.setattr("luminoth.data.transform.shards.BYTES_A_SHARD", 2 * size)
+    report = run(folder, tmp_path / "tf", format="csv")
+    assert [count_records([path]) for path in report.record_files("train")] == [2, 2, 2, 1]
+    assert ids(tmp_path / "tf") == [f"{i}.jpg" for i in range(7)]
+
+
+def test_large_pictures_are_shrunk_with_their_boxes(tmp_path):
+    pictures = [
+        Picture("wide.jpg", picture_bytes(size=(30, 60)), [Object("car", (4.0, 5.0, 20.0, 25.0))], (30, 60)),
+        Picture("small.png", picture_bytes("PNG", size=(40, 40)), [Object("car", (4.0, 5.0, 20.0, 25.0))], (40, 40)),
+        Picture("tall.png", picture_bytes("PNG", size=(80, 20)), [], (80, 20)),
+    ]
+    folder = write_set("csv", tmp_path / "set", train=pictures)
+    report = transform(open_reader("csv", folder), tmp_path / "tf", max_size=40).splits[0]
+    wide, small, tall = map(decode_example, read_records(find_records(tmp_path / "tf", "train")))
+    assert [each.image_size for each in (wide, small, tall)] == [(20, 40), (40, 40), (40, 10)]
+    np.testing.assert_allclose(wide.boxes, [[4 / 1.5, 5 / 1.5, 20 / 1.5, 25 / 1.5]], rtol=1e-6)
+    np.testing.assert_allclose(small.boxes, [[4, 5, 20, 25]], rtol=1e-6)
+    assert small.encoded == pictures[1].encoded
+    assert [inspect_image(each.encoded).format for each in (wide, small, tall)] == ["JPEG", "PNG", "PNG"]
+    assert all(inspect_image(each.encoded).size == each.image_size for each in (wide, small, tall))
+    shrunk = report.by_kind()[Kind.SHRUNK]
+    assert [(each.image_id, each.detail) for each in shrunk] == [
+        ("wide.jpg", "60 x 30, now 40 x 20 (width x height)"),
+        ("tall.png", "20 x 80, now 10 x 40 (width x height)"),
+    ]
 
 
 def test_set_without_any_class(tmp_path):

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from luminoth import Detector
 from luminoth.checkpoints.store import latest_checkpoint, list_checkpoints
-from luminoth.data.tfrecord import count_records, read_classes
+from luminoth.data.record_files import count_records, read_classes
 from tests.e2e.installed import Lumi
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from luminoth.data.tfrecord import RecordWriter, encode_example, write_classes
+from luminoth.data.record_files import write_classes
+from luminoth.data.records import RecordWriter, encode_example
 from luminoth.image import encode_png
 from luminoth.models.base import DetectionModel
 from luminoth.types import DetectorOutput, Example

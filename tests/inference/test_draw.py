@@ -119,3 +119,24 @@ def test_a_hundred_boxes_on_a_frame_are_fast():
     for _ in range(5):
         draw_objects(pixels, objects)
     assert (time.process_time() - started) / 5 < 0.06  # 7 ms where it was written
+
+
+def test_a_crowd_is_dashed():
+    box = {"bbox": [10, 20, 90, 80], "label": "x", "is_crowd": True}
+    drawn = np.asarray(vis_objects(grey(100, 100), box, lambda name: (255, 0, 0), labels=False, fill=0))
+    is_line = (drawn == [255, 0, 0]).all(axis=2)
+    # Lines are two pixels wide, dashes and gaps six long.
+    assert is_line[20, 10:34].tolist() == ([True] * 6 + [False] * 6) * 2
+    assert is_line[22:26, 10].all()
+    assert not is_line[26:32, 10].any()
+    assert not is_line[30:70, 20:80].any()
+
+
+def test_a_note_stands_behind_the_name():
+    plain, noted = ({"bbox": [10, 30, 90, 80], "label": "car", "note": note} for note in ("", "(crowd)"))
+    colour = class_colour("car")
+    widths = [
+        (np.asarray(vis_objects(grey(100, 100), found, fill=0))[:30] == colour).all(axis=2).any(axis=0).sum()
+        for found in (plain, noted)
+    ]
+    assert widths[1] > widths[0] + 20

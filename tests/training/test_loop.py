@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from luminoth.checkpoints import store
-from luminoth.data.tfrecord import write_classes
+from luminoth.data.record_files import write_classes
 from luminoth.errors import (
     CheckpointError,
     ConfigError,

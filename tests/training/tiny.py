@@ -11,7 +11,8 @@ import tensorflow as tf
 from PIL import Image
 
 from luminoth.config import Config, config_from_dict
-from luminoth.data.tfrecord import RecordWriter, encode_example, write_classes
+from luminoth.data.record_files import write_classes
+from luminoth.data.records import RecordWriter, encode_example
 from luminoth.models.base import DetectionModel
 from luminoth.types import Batch, DetectorOutput, Example
 

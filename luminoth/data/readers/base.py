@@ -10,13 +10,16 @@ from __future__ import annotations
 import difflib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from luminoth.data.report import Finding
 from luminoth.errors import DataError
+
+# The split of a data set that is not divided into any.
+ONE_SPLIT = "all"
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -29,6 +32,7 @@ class AnnotatedBox:
         corners: (x_min, y_min, x_max, y_max), continuous; NaN for what is not a number.
         label: the class's name.
         where: file and line (or object), for messages.
+        is_group: around several objects at once, and to be left out for it (OpenImages).
     """
 
     corners: tuple[float, float, float, float]
@@ -37,6 +41,7 @@ class AnnotatedBox:
     is_crowd: bool = False
     is_difficult: bool = False
     is_truncated: bool = False
+    is_group: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,9 @@ class AnnotatedImage:
         where: annotation file (and line), for messages.
         stated_size: (height, width) that the annotation claims, if it does.
         relative: the boxes' unit is the picture's width and height, not pixels.
+        rescale: where the picture's size is not the stated one, the boxes are stretched with it (ImageNet);
+            without it they are taken as they are.
+        url: where to fetch the picture from when `path` is not there; it is then kept at `path`.
         findings: what the reader noticed that does not keep the picture from being used.
     """
 
@@ -59,7 +67,13 @@ class AnnotatedImage:
     where: str
     stated_size: tuple[int, int] | None = None
     relative: bool = False
+    rescale: bool = False
+    url: str = ""
     findings: tuple[Finding, ...] = ()
+
+    def shows_only_others(self, class_names: Container[str]) -> bool:
+        """Whether it has objects, but none of these classes."""
+        return bool(self.boxes) and not any(box.label in class_names for box in self.boxes)
 
 
 @dataclass(frozen=True)
@@ -85,10 +99,13 @@ class Reader(ABC):
         options: the settings a subclass knows, besides `classes`.
         data_dir: the data set's folder.
         settings: option -> value.
+        only_listed_classes: pictures none of whose objects is of the class list are left out, as with
+            `--only-classes`, instead of kept as negatives.
     """
 
     layout: ClassVar[str]
     options: ClassVar[Mapping[str, Option]] = {}
+    only_listed_classes: bool = False
 
     def __init__(self, data_dir: str | os.PathLike, options: Mapping[str, object] | None = None) -> None:
         self.data_dir = Path(data_dir)
@@ -102,6 +119,14 @@ class Reader(ABC):
         """The reader's own options and those that all readers know."""
         common = {"classes": Option((), "the class names, in order (default: those in the annotations)")}
         return {**cls.options, **common}
+
+    @classmethod
+    @abstractmethod
+    def recognise(cls, folder: Path) -> str | None:
+        """What of this layout a folder holds, in a few words (`--type auto` says them), or None if it is another's.
+
+        Looks at names, not into large files: the folder may hold a million pictures.
+        """
 
     @abstractmethod
     def splits(self) -> list[str]:
@@ -134,6 +159,10 @@ class Reader(ABC):
         if len(set(names)) != len(names):
             raise DataError(f"-o classes={','.join(names)}: each class may be named once")
         return names
+
+    def class_name(self, given: str) -> str:
+        """The name of a class as a person may give it (`--only-classes`): some formats have ids beside names."""
+        return given
 
     def check_splits(self, asked: Sequence[str]) -> list[str]:
         """`asked`, or every split when none was asked for; raises DataError for one that is not there."""
@@ -175,6 +204,14 @@ def parse_number(text: object) -> float:
         return float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return float("nan")
+
+
+def parse_flag(value: object) -> bool | None:
+    """A flag as formats write it: 0, 1, true, false, also as text; absent is False, None stands for anything else."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return bool(value)
+    text = str(value).strip().lower()
+    return True if text in _TRUE else False if text in (*_FALSE, "") else None
 
 
 def _resolve_options(known: Mapping[str, Option], given: Mapping[str, object]) -> dict[str, object]:

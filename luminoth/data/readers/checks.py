@@ -1,11 +1,13 @@
 """The rules for bad input, the same for every format: from what an annotation states to a valid `Example`.
 
     picture missing, unknown or damaged          dropped
+    picture with group boxes only                dropped: it is no negative
     EXIF rotation, CMYK, 16-bit, BMP, ...        encoded anew, upright, as `read_image` shows it
-    size other than the annotation's             boxes kept as they are, noted
+    size other than the annotation's             boxes kept as they are, noted; ImageNet's are stretched with it
+    larger than was asked for                    shrunk, boxes with it
     box beyond the picture's edge                clipped
     box wholly outside, inverted, empty, NaN     dropped
-    unknown class                                box dropped
+    unknown class, group of objects              box dropped
     no objects                                   kept
 
 Each departure is a `Finding` with file and line.
@@ -14,14 +16,16 @@ Each departure is a `Finding` with file and line.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from luminoth.data.readers.base import AnnotatedBox, AnnotatedImage
 from luminoth.data.report import Finding, Kind
 from luminoth.errors import ImageError
-from luminoth.image import encode_jpeg, encode_png, inspect_image, read_image
+from luminoth.image import encode_jpeg, encode_png, find_damage, inspect_image, read_image, shrink_image
 from luminoth.types import Example
 
 # Formats whose pixels already went through a lossy codec: JPEG adds little to that, PNG would only be larger.
@@ -45,31 +49,45 @@ class _UnusableError(Exception):
         self.kind, self.detail = kind, detail
 
 
-def make_example(image: AnnotatedImage, class_ids: dict[str, int]) -> Checked:
-    """Opens, verifies and if needed re-encodes the picture, and checks its boxes.
+def make_example(
+    image: AnnotatedImage,
+    class_ids: Mapping[str, int],
+    max_size: int | None = None,
+    *,
+    not_fetched: str = "",
+    read: Callable[[Path], bytes] = Path.read_bytes,
+) -> Checked:
+    """Opens, verifies and if needed re-encodes the picture, and checks its boxes. Imports no TensorFlow.
 
     Args:
         image: as the reader gave it.
         class_ids: class name -> id.
+        max_size: most pixels of the longer side; larger pictures are shrunk to it, boxes with them. None: no limit.
+        not_fetched: why the picture could not be downloaded, when that was tried (`fetch.fetch_pictures`).
+        read: gives the bytes of the file at `image.path`; raises OSError.
     """
     findings = list(image.findings)
     try:
-        encoded, size = _load(image, findings)
+        picture = _load(image, not_fetched, read, findings)
     except _UnusableError as problem:
         return Checked(None, [*findings, Finding(problem.kind, image.image_id, str(image.path), problem.detail)])
-    if image.stated_size is not None and image.stated_size != size:
-        findings.append(Finding(Kind.SIZE_DIFFERS, image.image_id, image.where, _size_detail(image.stated_size, size)))
+    if image.stated_size not in (None, picture.size):
+        kind = Kind.RESCALED if image.rescale else Kind.SIZE_DIFFERS
+        findings.append(Finding(kind, image.image_id, image.where, _size_detail(image.stated_size, picture.size)))
     kept, corners = [], []
     for box in image.boxes:
-        checked = _check_box(box, image, size, class_ids, findings)
+        checked = _check_box(box, image, picture.size, class_ids, findings)
         if checked is not None:
             kept.append(box)
             corners.append(checked)
+    boxes = np.asarray(corners, np.float32).reshape(-1, 4)
+    if max_size is not None and max(picture.size) > max_size:
+        picture, boxes = _shrink(picture, boxes, max_size, image, findings)
     example = Example(
         image_id=image.image_id,
-        encoded=encoded,
-        image_size=size,
-        boxes=np.asarray(corners, np.float32).reshape(-1, 4),
+        encoded=picture.encoded,
+        image_size=picture.size,
+        boxes=boxes,
         class_ids=np.asarray([class_ids[box.label] for box in kept], np.int32),
         is_crowd=np.asarray([box.is_crowd for box in kept], bool),
         is_difficult=np.asarray([box.is_difficult for box in kept], bool),
@@ -82,12 +100,24 @@ def make_example(image: AnnotatedImage, class_ids: dict[str, int]) -> Checked:
 # --- Pictures ------------------------------------------------------------
 
 
-def _load(image: AnnotatedImage, findings: list[Finding]) -> tuple[bytes, tuple[int, int]]:
-    """The picture's bytes, fit for TensorFlow's decoders, and its (height, width)."""
+@dataclass(frozen=True)
+class _EncodedPicture:
+    """A picture's bytes, fit for TensorFlow's decoders, and its (height, width)."""
+
+    encoded: bytes
+    size: tuple[int, int]
+    is_lossy: bool
+
+
+def _load(
+    image: AnnotatedImage, not_fetched: str, read: Callable[[Path], bytes], findings: list[Finding]
+) -> _EncodedPicture:
+    if image.boxes and all(box.is_group for box in image.boxes):
+        raise _UnusableError(Kind.ONLY_GROUPS, f"{len(image.boxes)} of them, {image.boxes[0].where}")
     try:
-        encoded = image.path.read_bytes()
+        encoded = read(image.path)
     except FileNotFoundError as error:
-        raise _UnusableError(Kind.MISSING_IMAGE, f"named in {image.where}") from error
+        raise _UnusableError(Kind.MISSING_IMAGE, not_fetched or f"named in {image.where}") from error
     except OSError as error:
         raise _UnusableError(Kind.MISSING_IMAGE, error.strerror or str(error)) from error
     name = image.path.name
@@ -97,36 +127,34 @@ def _load(image: AnnotatedImage, findings: list[Finding]) -> tuple[bytes, tuple[
         info = inspect_image(encoded, name)
     except ImageError as error:
         raise _UnusableError(Kind.UNKNOWN_IMAGE, str(error)) from error
-    reason = info.needs_reencoding
-    if reason is None and _tensorflow_decodes(encoded):
-        return encoded, info.size
+    is_lossy = info.format in _LOSSY_FORMATS
+    reason = info.needs_reencoding or find_damage(encoded)
+    if reason is None:
+        return _EncodedPicture(encoded, info.size, is_lossy)
     try:
         pixels = read_image(encoded)
     except ImageError as error:
         raise _UnusableError(Kind.DAMAGED_IMAGE, str(error)) from error
-    as_jpeg = info.format in _LOSSY_FORMATS
-    detail = f"{reason or 'TensorFlow refuses the file'}; now {'JPEG' if as_jpeg else 'PNG'}"
+    detail = f"{reason}; now {'JPEG' if is_lossy else 'PNG'}"
     findings.append(Finding(Kind.REENCODED, image.image_id, str(image.path), detail))
-    return (encode_jpeg if as_jpeg else encode_png)(pixels), pixels.shape[:2]
+    return _encode(pixels, is_lossy)
 
 
-def _tensorflow_decodes(encoded: bytes) -> bool:
-    """Whether the decoder of the input pipeline reads the whole picture.
+def _encode(pixels: np.ndarray, is_lossy: bool) -> _EncodedPicture:
+    return _EncodedPicture((encode_jpeg if is_lossy else encode_png)(pixels), pixels.shape[:2], is_lossy)
 
-    It is asked itself, since it is stricter than Pillow: it refuses a PNG with a wrong checksum or without an end,
-    which would otherwise stop a training run hours later.
-    """
-    is_jpeg = encoded.startswith(b"\xff\xd8")
-    if is_jpeg and b"\xff\xd9" not in encoded[-65536:]:
-        return False  # cut off; libjpeg would complain on standard error
 
-    import tensorflow as tf
-
-    try:
-        tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    except tf.errors.InvalidArgumentError:
-        return False
-    return True
+def _shrink(
+    picture: _EncodedPicture, boxes: np.ndarray, max_size: int, image: AnnotatedImage, findings: list[Finding]
+) -> tuple[_EncodedPicture, np.ndarray]:
+    height, width = picture.size
+    factor = max_size / max(height, width)
+    new_size = max(1, round(height * factor)), max(1, round(width * factor))
+    detail = f"{width} x {height}, now {new_size[1]} x {new_size[0]} (width x height)"
+    findings.append(Finding(Kind.SHRUNK, image.image_id, str(image.path), detail))
+    shrunk = _encode(shrink_image(read_image(picture.encoded), new_size), picture.is_lossy)
+    y_factor, x_factor = new_size[0] / height, new_size[1] / width
+    return shrunk, boxes * np.asarray([x_factor, y_factor, x_factor, y_factor], np.float32)
 
 
 def _size_detail(stated: tuple[int, int], actual: tuple[int, int]) -> str:
@@ -143,7 +171,7 @@ def _check_box(
     box: AnnotatedBox,
     image: AnnotatedImage,
     size: tuple[int, int],
-    class_ids: dict[str, int],
+    class_ids: Mapping[str, int],
     findings: list[Finding],
 ) -> tuple[float, float, float, float] | None:
     """The box in pixels, inside the picture; None when it must be dropped."""
@@ -151,12 +179,17 @@ def _check_box(
     corners = box.corners
     if image.relative:
         corners = (corners[0] * width, corners[1] * height, corners[2] * width, corners[3] * height)
+    elif image.rescale and image.stated_size is not None:
+        y_factor, x_factor = height / image.stated_size[0], width / image.stated_size[1]
+        corners = (corners[0] * x_factor, corners[1] * y_factor, corners[2] * x_factor, corners[3] * y_factor)
     x_min, y_min, x_max, y_max = corners
     clipped = (_clip(x_min, width), _clip(y_min, height), _clip(x_max, width), _clip(y_max, height))
 
     kind = None
     if box.label not in class_ids:
         kind, detail = Kind.UNKNOWN_CLASS, f"{box.label!r}" if box.label else "no class is named"
+    elif box.is_group:
+        kind, detail = Kind.GROUP, box.label
     elif not all(math.isfinite(value) for value in corners):
         kind, detail = Kind.NOT_A_NUMBER, _numbers(corners)
     elif x_max < x_min or y_max < y_min:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from luminoth.data.readers.base import AnnotatedBox, AnnotatedImage, Option, Reader, parse_number
-from luminoth.data.readers.files import FileFinder
+from luminoth.data.readers.base import (
+    ONE_SPLIT,
+    AnnotatedBox,
+    AnnotatedImage,
+    Option,
+    Reader,
+    parse_flag,
+    parse_number,
+)
+from luminoth.data.readers.files import FileFinder, holds_file, read_json, read_start
 from luminoth.data.report import Finding, Kind
 from luminoth.errors import DataError
+from luminoth.image import IMAGE_EXTENSIONS
 
 _INSTANCES = re.compile(r"instances_(.+?)(\d{4})?\.json")
 _EXPORT = "_annotations.coco.json"
+# How a COCO file starts; other JSON files (of `taggerine`, or `classes.json`) start otherwise.
+_START = re.compile(r'\s*\{\s*"(info|licenses|images|annotations|categories|type)"')
 _PREFERRED_YEAR = "2017"
 
 
@@ -32,14 +42,16 @@ class CocoReader(Reader):
 
     * `annotations/instances_<split><year>.json`, or the same file in the root, and pictures in `<split><year>/`;
       the year may be absent;
-    * `<split>/_annotations.coco.json` beside the pictures.
+    * `<split>/_annotations.coco.json` beside the pictures;
+    * one JSON file of any name in the root or in `annotations/`, and pictures in `images/` or beside it: a set without
+      splits.
 
     Classes are in the order of their category ids, which may have gaps.
     """
 
     layout = (
         "annotations/instances_<split><year>.json and pictures in <split><year>/, "
-        f"or <split>/{_EXPORT} beside the pictures"
+        f"or <split>/{_EXPORT} beside the pictures, or one COCO .json and images/"
     )
     options: ClassVar = {
         "year": Option("", "which year's files, when there are several (default: 2017 if it is there)"),
@@ -51,6 +63,15 @@ class CocoReader(Reader):
         self._files = self._find_files()
         self._loaded: dict[str, dict[str, Any]] = {}
 
+    @classmethod
+    def recognise(cls, folder: Path) -> str | None:
+        patterns = ("annotations/instances_*.json", "instances_*.json", f"*/{_EXPORT}")
+        found = [path.relative_to(folder).as_posix() for pattern in patterns for path in sorted(folder.glob(pattern))]
+        if found:
+            return ", ".join(found[:3]) + (" ..." if len(found) > 3 else "")
+        single = _find_single_file(folder)
+        return f"{single.relative_to(folder).as_posix()} and pictures, without splits" if single else None
+
     def splits(self) -> list[str]:
         return sorted(self._files)
 
@@ -60,7 +81,7 @@ class CocoReader(Reader):
         for split in splits:
             categories = self._load(split)["categories"]
             names.update(dict.fromkeys(_class_names(categories, bool(self.settings["use_supercategory"])).values()))
-        return list(names)
+        return [name for name in names if name]
 
     def image_count(self, split: str) -> int:
         return len(self._load(split)["images"])
@@ -69,14 +90,14 @@ class CocoReader(Reader):
         content, files = self._load(split), self._files[split]
         name = self.relative_name(files.annotations)
         classes = _class_names(content["categories"], bool(self.settings["use_supercategory"]))
-        boxes: dict[object, list[AnnotatedBox]] = {}
+        boxes: dict[object, list[AnnotatedBox]] = {}  # by image id, as JSON writes it
         for index, annotation in enumerate(content["annotations"]):
             box = _box(annotation, classes, f"{name} annotation {annotation.get('id', f'number {index + 1}')}")
-            boxes.setdefault(annotation.get("image_id"), []).append(box)
+            boxes.setdefault(_as_key(annotation.get("image_id")), []).append(box)
         finder = FileFinder(files.pictures)
         for image in content["images"]:
             # Taken out, so that a picture listed twice has its boxes once, and what remains belongs to none.
-            yield self._image(image, tuple(boxes.pop(image.get("id"), ())), name, finder)
+            yield self._image(image, tuple(boxes.pop(_as_key(image.get("id")), ())), name, finder)
         for image_id, left in boxes.items():
             for box in left:
                 yield Finding(Kind.ORPHAN_BOX, str(image_id), box.where, f"image_id {image_id}")
@@ -87,10 +108,11 @@ class CocoReader(Reader):
         image_id, file_name = image.get("id"), image.get("file_name")
         where = f"{name} image {image_id}"
         if image_id is None or not isinstance(file_name, str) or not file_name:
-            return Finding(Kind.DAMAGED_ANNOTATION, str(image_id), where, "has no id or no file_name")
+            detail = "has no id or no file_name"
+            return Finding(Kind.DAMAGED_ANNOTATION, str(image_id), where, detail, boxes=len(boxes))
         findings = []
         path = finder.find(file_name) or finder.find(Path(file_name.replace("\\", "/")).name)
-        if path is not None and path != finder.folder / file_name:
+        if path is not None and path not in (finder.folder / file_name, self.data_dir / file_name):
             finding = Finding(Kind.OTHER_NAME, str(image_id), self.relative_name(path), f"looked for {file_name}")
             findings.append(finding)
         return AnnotatedImage(
@@ -110,6 +132,11 @@ class CocoReader(Reader):
             year = self._choose_year(split, by_year)
             if year is not None:
                 files[split] = _SplitFiles(by_year[year], self._picture_folder(split, year))
+        single = None if files else _find_single_file(self.data_dir)
+        if single is not None:
+            places = (self.data_dir / "images", single.parent)
+            pictures = next((place for place in places if holds_file(place, IMAGE_EXTENSIONS)), self.data_dir)
+            files[ONE_SPLIT] = _SplitFiles(single, pictures)
         if not files:
             raise self.layout_error(f"annotations/instances_<split>{self.settings['year']}.json and */{_EXPORT}")
         return files
@@ -143,11 +170,7 @@ class CocoReader(Reader):
         """The JSON's lists `images`, `annotations` and `categories`."""
         if split not in self._loaded:
             path = self._files[split].annotations
-            try:
-                with path.open(encoding="utf-8-sig") as file:
-                    content = json.load(file, object_hook=_without_outlines)
-            except (OSError, ValueError) as error:
-                raise DataError(f"{path}: cannot be read as JSON ({error})") from error
+            content = read_json(path, object_hook=_without_outlines)
             for key in ("images", "annotations", "categories"):
                 if not isinstance(content, dict) or not isinstance(content.get(key), list):
                     found = ", ".join(content) if isinstance(content, dict) else f"a {type(content).__name__}"
@@ -156,6 +179,22 @@ class CocoReader(Reader):
                     raise DataError(f"{path}: each entry of `{key}` must be a mapping")
             self._loaded[split] = content
         return self._loaded[split]
+
+
+def _find_single_file(folder: Path) -> Path | None:
+    """The one COCO file of a set without splits."""
+    found = [
+        path
+        for place in (folder, folder / "annotations")
+        for path in sorted(place.glob("*.json"))
+        if path.is_file() and not _INSTANCES.fullmatch(path.name) and _START.match(read_start(path))
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _as_key(value: object) -> object:
+    """An id as JSON gives it, fit for a dictionary: damaged files have lists there."""
+    return value if isinstance(value, (int, float, str)) else repr(value)
 
 
 def _without_outlines(entry: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +207,7 @@ def _class_names(categories: Sequence[Mapping[str, Any]], use_supercategory: boo
     """category id -> class name, in the order of the ids."""
     key = "supercategory" if use_supercategory else "name"
     ordered = sorted(categories, key=lambda category: parse_number(category.get("id")))
-    return {category.get("id"): str(category.get(key) or category.get("name") or "") for category in ordered}
+    return {_as_key(category.get("id")): str(category.get(key) or category.get("name") or "") for category in ordered}
 
 
 def _stated_size(image: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -181,10 +220,12 @@ def _box(annotation: Mapping[str, Any], classes: Mapping[object, str], where: st
     numbers = annotation.get("bbox")
     numbers = numbers if isinstance(numbers, list) and len(numbers) == 4 else [None] * 4
     x, y, width, height = (parse_number(number) for number in numbers)
-    category = annotation.get("category_id")
+    category = _as_key(annotation.get("category_id"))
     return AnnotatedBox(
         corners=(x, y, x + width, y + height),
         label=classes.get(category, f"category {category}"),
         where=where,
-        is_crowd=bool(annotation.get("iscrowd", 0)),
+        is_crowd=bool(parse_flag(annotation.get("iscrowd"))),
+        is_difficult=bool(parse_flag(annotation.get("difficult"))),
+        is_truncated=bool(parse_flag(annotation.get("truncated"))),
     )

@@ -1,20 +1,13 @@
+"""One record: written, read as tensors, and read without TensorFlow; every form that is read."""
+
 import hashlib
-import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from luminoth.data.tfrecord import (
-    RecordWriter,
-    count_records,
-    encode_example,
-    find_records,
-    list_splits,
-    parse_record,
-    read_classes,
-    write_classes,
-)
+from luminoth.data.records import RecordWriter, decode_example, encode_example, read_records
+from luminoth.data.tfrecord import parse_record
 from luminoth.errors import DataError
 from luminoth.types import Example
 from tests.data.source_sets import picture_bytes
@@ -161,92 +154,94 @@ def test_wrong_records_are_refused(serialized, message):
         parse_in_map(serialized)
 
 
-def write_records(path, count: int = 3) -> None:
-    with RecordWriter(path) as writer:
-        for index in range(count):
-            writer.write(b"x" * (index + 1) * 10)
+# --- Without TensorFlow ------------------------------------------------------------
 
 
-def test_count_records(tmp_path):
-    write_records(tmp_path / "a.tfrecords", 3)
-    write_records(tmp_path / "b.tfrecords", 2)
-    (tmp_path / "c.tfrecords").write_bytes(b"")
-    assert count_records([tmp_path / "a.tfrecords", tmp_path / "b.tfrecords", tmp_path / "c.tfrecords"]) == 5
+def test_the_bytes_are_those_that_tensorflow_writes():
+    serialized = encode_example(example(), CLASSES)
+    assert tf.train.Example.FromString(serialized).SerializeToString(deterministic=True) == serialized
 
 
-@pytest.mark.parametrize("lost", [1, 20, 44, 70])
-def test_count_records_refuses_a_truncated_file(tmp_path, lost):
-    path = tmp_path / "a.tfrecords"
-    write_records(path, 3)  # 26 + 36 + 46 bytes
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-lost])
-    after = 2 if lost < 46 else 1
-    with pytest.raises(DataError, match=rf"a\.tfrecords: cut off after {after} records; write it again"):
-        count_records([path])
+@pytest.mark.parametrize("original", [example(), example((), ())], ids=["two boxes", "no box"])
+def test_decoded_is_what_was_encoded(original):
+    decoded = decode_example(encode_example(original, CLASSES))
+    for name, value in vars(original).items():
+        if name == "boxes":
+            np.testing.assert_allclose(decoded.boxes, value, atol=1e-5)
+            assert decoded.boxes.dtype == np.float32
+        elif isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(getattr(decoded, name), value)
+            assert getattr(decoded, name).dtype == value.dtype
+        else:
+            assert getattr(decoded, name) == value, name
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"just some text in a file", "not a TFRecord file"), (b"\x1f\x8b" + b"\x08" * 40, "gzip-compressed")],
+    "serialized",
+    [
+        encode_example(example(), CLASSES),
+        luminoth_record(picture_bytes("PNG"), [(0, 1, 2, 30, 29), (2, 0, 0, 39, 10)]),
+        luminoth_record(picture_bytes(), []),
+        other_tools_record(),
+    ],
+    ids=["ours", "Luminoth's", "Luminoth's without objects", "another tool's"],
 )
-def test_count_records_refuses_other_files(tmp_path, content, message):
-    (tmp_path / "a.tfrecords").write_bytes(content)
+def test_both_ways_of_reading_agree(serialized):
+    (parsed,) = parse_in_map(serialized)
+    decoded = decode_example(serialized)
+    assert decoded.encoded == parsed["encoded"]
+    assert decoded.image_id == parsed["image_id"].decode()
+    assert decoded.image_size == (30, 40)
+    for name in ("boxes", "class_ids", "is_crowd"):
+        np.testing.assert_allclose(getattr(decoded, name), parsed[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("serialized", "message"),
+    [
+        (other_tools_record(labels=[0]), "record 'a.jpg' does not have one label, counted from 1"),
+        (other_tools_record(labels=[1, 2]), "record 'a.jpg' does not have one label"),
+        (tf.train.Example().SerializeToString(), "neither image/encoded nor image_raw"),
+        (b"no message", "not an object-detection example"),
+    ],
+)
+def test_wrong_records_are_refused_here_too(serialized, message):
     with pytest.raises(DataError, match=message):
-        count_records([tmp_path / "a.tfrecords"])
-    with pytest.raises(DataError, match="no such record file"):
-        count_records([tmp_path / "b.tfrecords"])
+        decode_example(serialized)
 
 
-def test_writer_leaves_nothing_after_an_error(tmp_path):
-    def fail_half_way():
-        with RecordWriter(tmp_path / "a.tfrecords") as writer:
-            writer.write(b"one")
-            raise KeyError
+def test_files_of_tensorflow_are_read_and_ours_by_tensorflow(tmp_path):
+    records = [b"", b"x" * 10, encode_example(example(), CLASSES)]
+    with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as theirs, RecordWriter(tmp_path / "ours") as ours:
+        for record in records:
+            theirs.write(record)
+            ours.write(record)
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+    assert list(read_records([tmp_path / "theirs", tmp_path / "ours"])) == records * 2
 
-    with pytest.raises(KeyError):
-        fail_half_way()
-    assert list(tmp_path.iterdir()) == []
+
+@pytest.mark.parametrize("lost", [1, 20, 44, 70, 107])
+def test_reading_a_truncated_file(tmp_path, lost):
+    write_records(tmp_path / "a.tfrecords", 3)  # 26 + 36 + 46 bytes
+    (tmp_path / "a.tfrecords").write_bytes((tmp_path / "a.tfrecords").read_bytes()[:-lost])
+    records = read_records([tmp_path / "a.tfrecords"])
+    whole = 2 if lost < 46 else 1 if lost < 82 else 0
+    assert [len(next(records)) for _ in range(whole)] == [10, 20][:whole]
+    with pytest.raises(DataError, match=rf"a\.tfrecords: .*cut off.* after {whole} records; write it again"):
+        next(records)
 
 
-def test_writer_keeps_the_old_file_until_the_new_one_is_whole(tmp_path):
-    path = tmp_path / "a.tfrecords"
-    write_records(path, 3)
+@pytest.mark.parametrize("position", range(0, 108, 5))
+def test_any_changed_byte_is_noticed(tmp_path, position):
+    write_records(tmp_path / "a.tfrecords", 3)
+    content = bytearray((tmp_path / "a.tfrecords").read_bytes())
+    content[position] ^= 0x10
+    (tmp_path / "a.tfrecords").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.tfrecords: .*damaged|cut off"):
+        list(read_records([tmp_path / "a.tfrecords"]))
+
+
+def write_records(path, count):
     with RecordWriter(path) as writer:
-        writer.write(b"one")
-        assert count_records([path]) == 3
-    assert count_records([path]) == 1
-
-
-def test_find_records(tmp_path):
-    for name in ("train.tfrecords", "val-00000-of-00002.tfrecords", "val-00001-of-00002.tfrecords"):
-        write_records(tmp_path / name, 1)
-    assert find_records(tmp_path, "train") == [str(tmp_path / "train.tfrecords")]
-    shards = ["val-00000-of-00002.tfrecords", "val-00001-of-00002.tfrecords"]
-    assert find_records(tmp_path, "val") == [str(tmp_path / name) for name in shards]
-    assert list_splits(tmp_path) == ["train", "val"]
-    with pytest.raises(DataError, match=r"looked for test\.tfrecords .*there are records of: train, val"):
-        find_records(tmp_path, "test")
-    (tmp_path / "val-00000-of-00002.tfrecords").unlink()
-    with pytest.raises(DataError, match=r"2 shards of val are not complete.*val-00000-of-00002\.tfrecords"):
-        find_records(tmp_path, "val")
-    write_records(tmp_path / "val.tfrecords", 1)
-    with pytest.raises(DataError, match="keep one of the two forms"):
-        find_records(tmp_path, "val")
-    with pytest.raises(DataError, match="no such folder"):
-        find_records(tmp_path / "nowhere", "train")
-
-
-def test_classes_round_trip(tmp_path):
-    write_classes(tmp_path, CLASSES)
-    assert read_classes(tmp_path) == CLASSES
-    assert json.loads((tmp_path / "classes.json").read_text("utf-8")) == CLASSES
-    assert [path.name for path in tmp_path.iterdir()] == ["classes.json"]
-
-
-@pytest.mark.parametrize("content", ["{", "{}", "[]", "[1]", '["car", ""]', '["car", "car"]'])
-def test_wrong_class_lists_are_refused(tmp_path, content):
-    (tmp_path / "classes.json").write_text(content)
-    with pytest.raises(DataError, match=r"classes\.json"):
-        read_classes(tmp_path)
-    with pytest.raises(DataError, match="lumi dataset transform"):
-        read_classes(tmp_path / "nowhere")
+        for index in range(count):
+            writer.write(b"x" * (index + 1) * 10)
