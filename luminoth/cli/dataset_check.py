@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import textwrap
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from luminoth.cli.dataset_options import source_options, split_overrides
+from luminoth.cli.dataset_source import read_config, say_recognised, write_json_report
 from luminoth.cli.tables import table
-from luminoth.cli.terminal import progress, say
+from luminoth.cli.terminal import progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,32 +60,20 @@ def check(
     """
     options = split_overrides(overrides)
 
-    from luminoth.config import resolve_config
     from luminoth.data.check.run import choose_splits, judge, open_checked
-    from luminoth.data.readers import AUTO, recognise_type
-    from luminoth.data.source import LayoutSource
     from luminoth.data.stats.configured import network_view
 
-    resolved = resolve_config(files)
-    for warning in resolved.warnings:
-        say(f"Warning: {warning}")
-    config = resolved.config
+    config = read_config(files)
     view = network_view(config)  # a wrong configuration shows before the pictures are read
     source, known = open_checked(path, reader_type, options)
-    if reader_type in (None, AUTO) and isinstance(source, LayoutSource):
-        say("Recognised {}: {}".format(*recognise_type(path)))
+    say_recognised(source, reader_type)
     trained = config.dataset.split
     surveys = [_survey(source, split, workers) for split in choose_splits(source, splits, trained)]
     report = judge(source, surveys, trained_split=trained, view=view, known=known)
-    if json_file == "-":
-        click.echo(json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
-    else:
+    if json_file != "-":
         _print_report(report)
-    if json_file not in (None, "-"):
-        from luminoth.data.record_files import write_json
-
-        write_json(Path(json_file), report.to_dict())
-        say(f"Wrote {json_file}")
+    if json_file is not None:
+        write_json_report(report.to_dict(), json_file)
     return 0 if report.is_fit else 1
 
 

@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from luminoth.cli.dataset_options import ReaderType, split_overrides
+from luminoth.cli.dataset_source import read_config, say_recognised
 from luminoth.cli.tensorflow_start import load_tensorflow
 from luminoth.cli.terminal import progress, say
 from luminoth.errors import DataError, OutputError
@@ -100,7 +101,8 @@ def show(
 
     config = _read_config(files, look) if files else None  # a wrong configuration shows before the pictures are read
     source = open_source(path, reader_type, options)
-    chosen = _chosen_splits(source, splits)
+    say_recognised(source, reader_type)
+    chosen = source.choose_splits(splits)
     _check_classes(source, only)
     counts = {split: min(count, source.image_count(split) or count) for split in chosen}
     sheets_of = {split: -(-number // look.pictures_a_sheet(number)) for split, number in counts.items()}
@@ -159,21 +161,10 @@ def _check_usage(context: click.Context, files: Sequence[str], augmented: bool) 
 
 
 def _read_config(files: Sequence[str], look: _Look) -> Config:
-    from luminoth.config import resolve_config
-
-    resolved = resolve_config(files)
-    for warning in resolved.warnings:
-        say(f"Warning: {warning}")
-    if look.variants and not resolved.config.dataset.data_augmentation:
+    config = read_config(files)
+    if look.variants and not config.dataset.data_augmentation:
         say("Warning: dataset.data_augmentation is empty in this configuration: training changes nothing but the size")
-    return resolved.config
-
-
-def _chosen_splits(source: Source, asked: Sequence[str]) -> list[str]:
-    missing = [split for split in asked if split not in source.splits]
-    if missing:
-        raise DataError(f"{source.path}: no split {', '.join(missing)}; there are: {', '.join(source.splits)}")
-    return list(dict.fromkeys(asked)) or source.splits
+    return config
 
 
 def _check_classes(source: Source, only: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from luminoth.cli.dataset_options import source_options, split_overrides
+from luminoth.cli.dataset_source import read_config, say_recognised, write_json_report
 from luminoth.cli.tables import bars, table
 from luminoth.cli.terminal import progress, say
-from luminoth.errors import DataError
 
 if TYPE_CHECKING:
     from luminoth.config import Config
@@ -67,42 +66,26 @@ def stats(
     """
     options = split_overrides(overrides)
 
-    from luminoth.config import resolve_config
     from luminoth.data.source import open_source
     from luminoth.data.stats.configured import network_view
     from luminoth.data.stats.report import make_report
 
-    resolved = resolve_config(files)
-    for warning in resolved.warnings:
-        say(f"Warning: {warning}")
-    config = resolved.config
+    config = read_config(files)
     view = network_view(config)  # a wrong configuration shows before the pictures are read
     source = open_source(path, reader_type, options)
-    columns = {split: _read(source, split, workers) for split in _chosen(source, splits)}
+    say_recognised(source, reader_type)
+    columns = {split: _read(source, split, workers) for split in source.choose_splits(splits)}
     sizes = config.model.anchors.sizes is not None or len(view.grid.strides) > 1
     report = make_report(str(path), source.classes, columns, view, lists_sizes=sizes)
-    if json_file == "-":
-        click.echo(json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
-    else:
+    if json_file != "-":
         _print_report(report, config, files)
-    if json_file not in (None, "-"):
-        from luminoth.data.record_files import write_json
-
-        Path(json_file).parent.mkdir(parents=True, exist_ok=True)
-        write_json(Path(json_file), report.to_dict())
-        say(f"Wrote {json_file}")
+    if json_file is not None:
+        write_json_report(report.to_dict(), json_file)
     if html_file is not None:
         from luminoth.data.stats.page import write_page
 
         write_page(html_file, report, files)
         say(f"Wrote {html_file}")
-
-
-def _chosen(source: Source, splits: Sequence[str]) -> list[str]:
-    unknown = [split for split in splits if split not in source.splits]
-    if unknown:
-        raise DataError(f"{source.path}: there is no split {unknown[0]}; there are: {', '.join(source.splits)}")
-    return list(dict.fromkeys(splits)) or source.splits
 
 
 def _read(source: Source, split: str, workers: int | None) -> Columns:

@@ -55,9 +55,7 @@ def map_chunks(
 
 
 def _map_in_pool(function, chunks: Iterator[list], workers: int) -> Iterator:
-    # Processes are started anew, not forked: the caller may have TensorFlow's threads running.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=_context(function), initializer=_prepare_worker)
     waiting: deque[Future] = deque()
     try:
         for each in chunks:
@@ -73,6 +71,18 @@ def _map_in_pool(function, chunks: Iterator[list], workers: int) -> Iterator:
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _context(function: Callable) -> multiprocessing.context.BaseContext:
+    """How processes are started: never by forking this one, which may have TensorFlow's threads running.
+
+    Where the system can, a fresh process imports what `function` needs, once, and is forked for each worker.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([getattr(function, "func", function).__module__])
+    return context
 
 
 def _in_chunks(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,13 @@ class Source(ABC):
     path: Path
     splits: list[str]
     classes: list[str]
+
+    def choose_splits(self, asked: Sequence[str]) -> list[str]:
+        """Those asked for, or all when none was; raises DataError for one that is not there."""
+        missing = [split for split in asked if split not in self.splits]
+        if missing:
+            raise DataError(f"{self.path}: no split {', '.join(missing)}; there are: {', '.join(self.splits)}")
+        return list(dict.fromkeys(asked)) or self.splits
 
     @abstractmethod
     def image_count(self, split: str) -> int | None:

@@ -7,23 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from luminoth.cli.main import main
 from luminoth.data.record_files import count_records, find_records, list_splits
 from luminoth.image import encode_png
 from tests.data.source_sets import damaged_pictures, good_pictures, write_set
-
-
-@pytest.fixture
-def lumi(capsys):
-    """Runs a command; gives (exit status, standard output, standard error)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stopped.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

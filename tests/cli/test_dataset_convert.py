@@ -5,26 +5,12 @@ import shlex
 import pytest
 
 from luminoth.cli.dataset_convert import _FORMATS
-from luminoth.cli.main import main
 from luminoth.data.record_files import read_classes
 from luminoth.data.writers import WRITERS
 from tests.data.record_sets import example, read_folder, write_folder
 
 CLASSES = ["truck", "traffic light", "never seen"]
 BOX = (4, 5, 20, 25)
-
-
-@pytest.fixture
-def lumi(capsys):
-    """Runs a command; gives (exit status, standard output, standard error)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stopped.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

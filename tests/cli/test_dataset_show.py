@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from luminoth.cli.main import main
 from luminoth.image import encode_png
 from luminoth.inference.draw import class_colour
 from tests.data.record_sets import example, write_folder
@@ -14,19 +13,6 @@ from tests.data.source_sets import damaged_pictures, good_pictures, write_set
 
 CLASSES = ["car", "bus"]
 GREY = encode_png(np.full((200, 400, 3), 128, np.uint8))
-
-
-@pytest.fixture
-def lumi(capsys):
-    """Runs a command; gives (exit status, standard output, standard error)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stopped.value.code, captured.out, captured.err
-
-    return run
 
 
 def grey_example(name, *more, **flags):

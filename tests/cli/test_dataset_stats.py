@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from luminoth.cli.main import main
 from luminoth.config import load_config
 from luminoth.data.record_files import write_classes
 from luminoth.data.records import RecordWriter, encode_example
@@ -15,19 +14,6 @@ from luminoth.types import Example
 from tests.data.source_sets import damaged_pictures, good_pictures, picture_bytes, write_set
 
 CLASSES = ["car", "traffic light", "<b>東京</b>"]
-
-
-@pytest.fixture
-def lumi(capsys):
-    """Runs a command; gives (exit status, standard output, standard error)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stopped.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +192,7 @@ def test_pictures_without_any_object(lumi, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--split", "test"], "there is no split test; there are: train, val"),
+        (["--split", "test"], "no split test; there are: train, val"),
         (["-c", "nowhere.yml"], "nowhere.yml: there is no such configuration file"),
         (["-o", "year=2017"], "holds records; readers' settings are of no use there"),
     ],

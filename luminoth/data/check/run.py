@@ -52,9 +52,7 @@ def choose_splits(source: Source, asked: Sequence[str], trained_split: str) -> l
     Raises:
         DataError: a split that was asked for is not there.
     """
-    if unknown := [name for name in asked if name not in source.splits]:
-        raise DataError(f"{source.path}: no split {', '.join(unknown)}; there are: {', '.join(source.splits)}")
-    return sorted(dict.fromkeys(asked or source.splits), key=lambda name: name != trained_split)
+    return sorted(source.choose_splits(asked), key=lambda name: name != trained_split)
 
 
 def judge(
