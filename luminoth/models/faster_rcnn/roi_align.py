@@ -254,7 +254,8 @@ def _pool_by_matrix(features: Sequence[tf.Tensor], taps: _Taps, num_bins: tf.Ten
     """Weighted sums of cells, [bins, C] float32, as the product of a sparse matrix [bins, N] and the cells [N, C]."""
     all_cells = tf.cast(_all_cells(features), tf.float32)
     indices = tf.stack([tf.reshape(taps.bins, (-1,)), tf.cast(tf.reshape(taps.cells, (-1,)), tf.int64)], axis=-1)
-    shape = tf.cast(tf.stack([num_bins, tf.shape(all_cells)[0]]), tf.int64)
+    # At least one row: TensorFlow 2.21 divides by their number, which ends the process on some machines.
+    shape = tf.cast(tf.stack([tf.maximum(num_bins, 1), tf.shape(all_cells)[0]]), tf.int64)
 
     @tf.custom_gradient
     def product(all_cells: tf.Tensor):
@@ -269,7 +270,7 @@ def _pool_by_matrix(features: Sequence[tf.Tensor], taps: _Taps, num_bins: tf.Ten
 
         return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=all_cells), gradient
 
-    return product(all_cells)
+    return product(all_cells)[:num_bins]
 
 
 def _pool_by_gather(features: Sequence[tf.Tensor], taps: _Taps) -> tf.Tensor:
