@@ -40,13 +40,13 @@ def _checkpoint(job: dict[str, Any]) -> Prepared:
         _, report = convert_source(read_source(job["weights"], MODEL), folder)
         return {}, {"converted": str(report)}
 
-    from luminoth.checkpoints.store import export_published
+    from luminoth.checkpoints.publish import publish_model
     from luminoth.config import load_config
     from luminoth.models.build import build_model
 
     config = load_config([job["recipe"]])
     classes = [f"class {number}" for number in range(scene.NUM_CLASSES)]
-    export_published(build_model(config, len(classes)), config, classes, {"id": "initial-weights"}, folder)
+    publish_model(build_model(config, len(classes)), config, classes, {"id": "initial-weights"}, folder)
     return {}, {}
 
 
@@ -66,7 +66,8 @@ def _inference(job: dict[str, Any]) -> Prepared:
 def _training(job: dict[str, Any]) -> Prepared:
     import tensorflow as tf
 
-    from luminoth.checkpoints import store
+    from luminoth.checkpoints.folder import CONFIG_FILE
+    from luminoth.checkpoints.runs import restore
     from luminoth.config import load_config
     from luminoth.models.build import build_model
     from luminoth.training.optimizers import make_optimizer
@@ -74,12 +75,12 @@ def _training(job: dict[str, Any]) -> Prepared:
     from luminoth.training.strategy import make_strategy
 
     folder = Path(job["checkpoint"])
-    config = load_config([folder / store.CONFIG_FILE], ["model.base_network.fine_tune_from=null"])
+    config = load_config([folder / CONFIG_FILE], ["model.base_network.fine_tune_from=null"])
     strategy = make_strategy()
     with strategy.scope():
         model = build_model(config, scene.NUM_CLASSES, precision=job["precision"])
         optimizer = make_optimizer(config.train.optimizer, model.trainable_variables)
-    store.restore(folder, model)
+    restore(folder, model)
     batch = _training_batch()
     spec = tf.nest.map_structure(tf.TensorSpec.from_tensor, batch)
     train_step = make_train_step(model, optimizer, strategy, spec, seed=0)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from luminoth import web
 from luminoth.backbones.resnet import ResNet
 from luminoth.backbones.vgg import VGG
 from luminoth.errors import CheckpointError, ModelError
+from luminoth.web import RequestError
 
 
 @dataclass(frozen=True)
@@ -60,15 +59,14 @@ def fetch(weights: PublishedWeights, folder: Path, timeout: float = 30.0) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{weights.file_name}.", delete=False) as partial:
         try:
-            with urllib.request.urlopen(weights.url, timeout=timeout) as response:
-                shutil.copyfileobj(response, partial, length=1 << 20)
+            with web.ask(weights.url, timeout) as response:
+                partial.writelines(web.read_blocks(response, weights.url))
             partial.close()
             _verify(Path(partial.name), weights)
             os.replace(partial.name, target)
-        except (urllib.error.URLError, OSError) as error:
-            reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
+        except (RequestError, OSError) as error:
             raise CheckpointError(
-                f"the ImageNet weights could not be downloaded from {weights.url} ({reason}). Put the file into "
+                f"the ImageNet weights could not be downloaded from {weights.url} ({error}). Put the file into "
                 f"{folder}, or name a local one with model.base_network.weights; `weights: random` trains from scratch"
             ) from error
         finally:

@@ -1,350 +1,63 @@
-"""Checkpoints as folders: `ckpt-<step>/` inside a run's folder, and published ones without optimizer state.
+"""The checkpoints that can be called by name: those in `$LUMI_HOME/checkpoints/<id>/`, and those in the package.
 
-    model.weights.h5   weights, batch-norm statistics, optimizer state, step (see weights_file.py)
-    state.json         step, seed, position in the data, versions
-    config.yml         the resolved configuration
-    classes.json       the class names, in the order of their ids
-    metadata.json      published ones only: id, name, alias, source, licence, scores
+    entry, others = Store().resolve("traffic")       by id or alias
+    folder = find_checkpoint("traffic")              also by the folder of a checkpoint or of a run
 
-A folder is written under a hidden name beside its place, brought to the disk and renamed: what carries the
-name `ckpt-<step>` is whole, whatever happened meanwhile. Listing and finding import neither TensorFlow nor
-Keras.
+Every change is made beside, brought to the disk and renamed; one lock keeps changes apart, and readers need none. What
+a writer that was killed has left is hidden, and goes with the next change. Neither TensorFlow nor Keras is imported.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from luminoth import __version__
-from luminoth.checkpoints.weights_file import read_fitting_weights, read_weights_file, write_weights_file
+from luminoth.checkpoints.entry import Entry, Status, read_entry
+from luminoth.checkpoints.folder import (
+    METADATA_FILE,
+    WEIGHTS_FILE,
+    bring_to_disk,
+    hash_files,
+    is_checkpoint,
+    sync,
+    write_json,
+)
+from luminoth.checkpoints.index import INDEX_FILE, index_content, read_store
+from luminoth.checkpoints.metadata import FORMAT, is_sealed, read_metadata
+from luminoth.checkpoints.runs import latest_checkpoint
 from luminoth.errors import CheckpointError, OutputError
-
-WEIGHTS_FILE = "model.weights.h5"
-STATE_FILE = "state.json"
-CONFIG_FILE = "config.yml"
-CLASSES_FILE = "classes.json"
-METADATA_FILE = "metadata.json"
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 
-# Luminoth's names for what others publish: the converted checkpoint's alias.
-_CONVERTED = {"accurate": "fasterrcnn_resnet50_fpn_v2", "fast": "fasterrcnn_mobilenet_v3_large_320_fpn"}
-# The layers whose outputs are classes.
-_OF_CLASSES = ("box_head/classes/", "box_head/deltas/")
-_STATE_FORMAT = 1
-_CHECKPOINT_NAME = re.compile(r"ckpt-(\d+)")
-_UNFINISHED_PREFIX = ".ckpt-"
+EDITABLE = ("name", "alias", "description", "source", "licence")
+_RESERVED_ALIASES = ("best", "last")  # what `lumi eval --checkpoint` means by them
+_ALIAS = re.compile(r"[^\W_][\w.+-]*")
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+_OWN_ID = re.compile(r"[0-9a-f]{12}")
+
+_LOCK_FILE = ".lock"
+_UNFINISHED, _REMOVED, _FILE = ".unfinished-", ".removed-", ".file-"
+_LOCK_SECONDS = 60.0  # a change takes some hundredths of a second
+_STALE_SECONDS = 24 * 3600.0
 
 
-# --- Checkpoints of a run -----------------------------------------------------------------------------------
-
-
-def run_folder(config: Any) -> Path:
-    """Where a run keeps its checkpoints and events: `train.job_dir` / `train.run_name`.
-
-    Without a run name it is made of the data set's folder and the model's type, so that the same
-    configuration finds the same run again.
-    """
-    job_dir = Path(config.train.job_dir).expanduser()
-    if config.train.run_name:
-        return job_dir / str(config.train.run_name)
-    dataset = Path(config.dataset.dir or "dataset")
-    # Luminoth's examples end in `.../tf`, which alone says nothing.
-    parts = [dataset.name] if dataset.name not in ("tf", "tfrecords", "records") else [*dataset.parts[-2:]]
-    return job_dir / "-".join([*(part for part in parts if part.strip("./")), config.model.type])
-
-
-def save_checkpoint(
-    run_dir: Path,
-    step: int,
-    *,
-    model: Any,
-    optimizer: Any,
-    config: Any,
-    classes: Sequence[str],
-    state: Mapping[str, Any],
-) -> Path:
-    """Saves everything training needs to go on as `run_dir/ckpt-<step>`.
-
-    Args:
-        run_dir: the run's folder, made when it is missing.
-        step: updates done so far.
-        model: a `DetectionModel`.
-        optimizer: its built Keras optimizer.
-        config: the resolved `Config`.
-        classes: the class names in the order of their ids.
-        state: further facts for `state.json`: seed, position in the data.
-
-    Raises:
-        CheckpointError: a weight is NaN or infinite; nothing is saved then.
-        OutputError: the folder cannot be written; earlier checkpoints are untouched.
-    """
-    folder = Path(run_dir) / f"ckpt-{step}"
-    weights = _named_weights(model)
-    with _written_whole(folder) as unfinished:
-        write_weights_file(
-            unfinished / WEIGHTS_FILE,
-            weights,
-            step=step,
-            optimizer=optimizer,
-            trained=_trained_names(model, weights),
-        )
-        _write_facts(unfinished, config, classes, {**state, "step": step})
-    return folder
-
-
-def list_checkpoints(run_dir: Path) -> list[tuple[int, Path]]:
-    """The whole checkpoints of a run as (step, folder), ascending; empty when there are none."""
-    try:
-        names = os.listdir(run_dir)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    matches = [match for name in names if (match := _CHECKPOINT_NAME.fullmatch(name))]
-    folders = [(int(match.group(1)), Path(run_dir) / match.group(0)) for match in matches]
-    return sorted((step, folder) for step, folder in folders if _is_checkpoint(folder))
-
-
-def latest_checkpoint(run_dir: Path) -> Path | None:
-    """The newest whole checkpoint of a run."""
-    checkpoints = list_checkpoints(run_dir)
-    return checkpoints[-1][1] if checkpoints else None
-
-
-def prune_checkpoints(run_dir: Path, keep: int) -> list[Path]:
-    """Removes all but the newest `keep` (at least 1) checkpoints, and what earlier writers left unfinished.
-
-    Only for the process that writes to this run. Returns the checkpoints removed.
-    """
-    for leftover in Path(run_dir).glob(f"{_UNFINISHED_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    removed = [folder for _, folder in list_checkpoints(run_dir)[: -max(keep, 1)]]
-    for folder in removed:
-        # Renamed first: a removal cut short leaves no half checkpoint under a good name.
-        hidden = folder.with_name(f".{folder.name}.removed")
-        folder.rename(hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
-    return removed
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """A checkpoint's `state.json`.
-
-    Raises:
-        CheckpointError: it is damaged, or written by a version of Luminoth that is newer than this one.
-    """
-    state = _read_json(Path(folder) / STATE_FILE)
-    if not isinstance(state, dict) or "step" not in state:
-        raise CheckpointError(f"{folder}/{STATE_FILE}: does not say the step")
-    if state.get("format", 0) > _STATE_FORMAT:
-        raise CheckpointError(
-            f"{folder}: written by Luminoth {state.get('versions', {}).get('luminoth', '(newer)')}, format "
-            f"{state['format']}; this is {__version__}, which reads format {_STATE_FORMAT}: update Luminoth"
-        )
-    return state
-
-
-def read_checkpoint_classes(folder: Path) -> list[str]:
-    """The class names of a checkpoint, in the order of their ids."""
-    classes = _read_json(Path(folder) / CLASSES_FILE)
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise CheckpointError(f"{folder}/{CLASSES_FILE}: expected a list of names")
-    return classes
-
-
-def restore(folder: Path, model: Any, optimizer: Any = None) -> dict[str, Any]:
-    """Loads a checkpoint into a model and, unless it is None, its built optimizer.
-
-    Returns:
-        The contents of `state.json`.
-
-    Raises:
-        CheckpointError: a file is missing or damaged, or a tensor is missing, left over or of another shape;
-            the model is as it was then.
-    """
-    folder = Path(folder)
-    state = read_state(folder)
-    weights = _named_weights(model)
-    trained = _trained_names(model, weights)
-    step = read_weights_file(folder / WEIGHTS_FILE, weights, optimizer=optimizer, trained=trained)
-    if step != state["step"]:
-        raise CheckpointError(
-            f"{folder}: {WEIGHTS_FILE} is of step {step}, {STATE_FILE} of step {state['step']}; "
-            "they do not belong together"
-        )
-    return state
-
-
-def transfer(folder: Path, model: Any, classes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Loads what fits by name and shape of a checkpoint into a model for other data.
-
-    The layers whose outputs are classes fit only when the classes are the same, in the same order.
-
-    Args:
-        folder: the checkpoint's folder.
-        model: a `DetectionModel`.
-        classes: the model's class names in the order of their ids.
-
-    Returns:
-        Names of the tensors taken, and of the model's that were left as they are.
-
-    Raises:
-        CheckpointError: a file is missing or damaged, or nothing fits.
-    """
-    folder = Path(folder)
-    weights = _named_weights(model)
-    left_out = () if read_checkpoint_classes(folder) == list(classes) else _OF_CLASSES
-    wanted = {name: variable for name, variable in weights.items() if not name.startswith(left_out)}
-    taken = read_fitting_weights(folder / WEIGHTS_FILE, wanted)
-    if not taken:
-        raise CheckpointError(f"{folder}: none of its tensors fits the model by name and shape; is it of another kind?")
-    return tuple(taken), tuple(name for name in weights if name not in taken)
-
-
-# --- Finding and loading ------------------------------------------------------------------------------------
-
-
-def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The folder of a checkpoint that a user named.
-
-    Tried in this order: an alias that comes with the package, an id or alias in `$LUMI_HOME/checkpoints`, a
-    checkpoint's folder, a run's folder (its newest checkpoint). `./name` always means a folder.
-
-    Raises:
-        CheckpointError: there is none of that name; says what there is.
-    """
-    name = os.fspath(name_or_path)
-    if os.sep not in name:
-        embedded = EMBEDDED_FOLDER / name
-        if name and _is_checkpoint(embedded):
-            return embedded
-        names = {name, _CONVERTED.get(name, name)}
-        published = [folder for folder in _published() if names & {folder.name, _metadata(folder).get("alias")}]
-        if published:
-            return max(published, key=lambda folder: str(_metadata(folder).get("created", "")))
-    path = Path(name).expanduser()
-    if _is_checkpoint(path):
-        return path
-    if latest := latest_checkpoint(path):
-        return latest
-    raise CheckpointError(_not_found(name, path))
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model with its weights and everything needed to use it.
+class Resolved(NamedTuple):
+    """What a name means.
 
     Attributes:
-        model: a `DetectionModel`.
-        config: the `Config` it was trained with.
-        classes: the class names in the order of their ids.
-        folder: the checkpoint's folder.
-        step: updates done when it was saved.
+        entry: the checkpoint of that id or alias; of several, see `choose`.
+        others: those that have the same alias and were not taken.
     """
 
-    model: Any
-    config: Any
-    classes: list[str]
-    folder: Path
-    step: int
-
-
-def load_model(folder: Path, *, precision: str | None = None, xla: bool | None = None) -> LoadedModel:
-    """Builds the model a checkpoint describes and loads its weights.
-
-    Args:
-        folder: the checkpoint's folder.
-        precision, xla: see `build_model`; None: as the checkpoint's configuration says for evaluation.
-
-    Raises:
-        CheckpointError: a file is missing or damaged or does not fit.
-    """
-    from luminoth.config import load_config
-    from luminoth.models.build import build_model
-
-    folder = Path(folder)
-    if not (folder / CONFIG_FILE).is_file():
-        raise CheckpointError(f"{folder}/{CONFIG_FILE}: no such file; is this a checkpoint's folder?")
-    config = load_config([folder / CONFIG_FILE])
-    classes = read_checkpoint_classes(folder)
-    model = build_model(
-        config,
-        len(classes),
-        precision=config.eval.precision if precision is None else precision,
-        xla=config.eval.xla if xla is None else xla,
-        initialise=False,
-    )
-    state = restore(folder, model)
-    return LoadedModel(model, config, classes, folder, state["step"])
-
-
-def export_embedded(folder: Path, destination: Path, metadata: Mapping[str, Any], *, half: bool = False) -> Path:
-    """Writes the published form of a checkpoint: no optimizer state, no paths of this machine.
-
-    Args:
-        folder: a checkpoint's folder.
-        destination: the folder to create; it must not exist.
-        metadata: id, name, alias, source, licence, scores, ...; `created` is added.
-        half: store the weights as float16.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read.
-        OutputError: the destination exists or cannot be written.
-    """
-    refuse_existing(destination)
-    loaded = load_model(folder)
-    return export_published(
-        loaded.model, loaded.config, loaded.classes, metadata, destination, step=loaded.step, half=half
-    )
-
-
-def export_published(
-    model: Any,
-    config: Any,
-    classes: Sequence[str],
-    metadata: Mapping[str, Any],
-    destination: Path,
-    *,
-    step: int = 0,
-    half: bool = False,
-) -> Path:
-    """Writes a model as a published checkpoint: weights, configuration, classes and metadata.
-
-    Args:
-        model: a `DetectionModel`.
-        config: the `Config` it was built with; paths of this machine are left out.
-        classes: the class names in the order of their ids.
-        metadata: id, name, alias, source, licence, scores, ...; `created` is added.
-        destination: the folder to create; it must not exist.
-        step: updates done; 0 for weights that others trained.
-        half: store the weights as float16.
-
-    Raises:
-        CheckpointError: a weight is NaN or infinite.
-        OutputError: the destination exists or cannot be written.
-    """
-    destination = Path(destination)
-    refuse_existing(destination)
-    with _written_whole(destination) as unfinished:
-        write_weights_file(unfinished / WEIGHTS_FILE, _named_weights(model), step=step, half=half)
-        _write_facts(unfinished, _without_paths(config), classes, {"step": step})
-        _write_json(unfinished / METADATA_FILE, {**metadata, "created": _now()})
-    return destination
-
-
-def refuse_existing(destination: Path) -> None:
-    """Raises OutputError when there is something at `destination`; asked before the long work."""
-    if Path(destination).exists():
-        raise OutputError(f"{destination}: exists already; remove it or choose another destination")
+    entry: Entry
+    others: list[Entry]
 
 
 def published_folder() -> Path:
@@ -352,108 +65,361 @@ def published_folder() -> Path:
     return Path(os.environ.get("LUMI_HOME") or "~/.luminoth").expanduser() / "checkpoints"
 
 
+def new_id() -> str:
+    """An id that nobody has: 12 hexadecimal digits."""
+    return secrets.token_hex(6)
+
+
+def is_id(text: str) -> bool:
+    """Whether a text may be the id of a checkpoint, and so the name of a folder in the store and of nothing else."""
+    return _ID.fullmatch(text) is not None
+
+
+def find_checkpoint(name_or_path: str | Path) -> Path:
+    """The folder of a checkpoint that a user named.
+
+    Tried in this order: an id or alias in `$LUMI_HOME/checkpoints` or of a checkpoint in the package, a checkpoint's
+    folder, a run's folder (its newest checkpoint). `./name` always means a folder.
+
+    Raises:
+        CheckpointError: there is none of that name; says what there is.
+    """
+    name = os.fspath(name_or_path)
+    store = Store()
+    if os.sep not in name and (found := store.look_up(name)):
+        return found.entry.folder
+    path = Path(name).expanduser()
+    if is_checkpoint(path):
+        return path
+    if latest := latest_checkpoint(path):
+        return latest
+    raise CheckpointError(_not_found(name, path, store.entries()))
+
+
+def choose(name: str, entries: Sequence[Entry]) -> Resolved | None:
+    """What an id or alias means among some checkpoints; None: nothing.
+
+    An id comes first. Of several with one alias those made here come before those that were downloaded, and those
+    before what is still to be downloaded; among equals the newest is taken.
+    """
+    for entry in entries:
+        if entry.id == name:
+            return Resolved(entry, [])
+    order = [Status.NOT_DOWNLOADED, Status.DOWNLOADED, Status.LOCAL]
+    matching = sorted(
+        (entry for entry in entries if name and name in (entry.alias, entry.model)),
+        key=lambda entry: (order.index(entry.status), entry.created, entry.id),
+        reverse=True,
+    )
+    return Resolved(matching[0], matching[1:]) if matching else None
+
+
+def check_fields(fields: Mapping[str, str]) -> dict[str, Any]:
+    """Facts for `metadata.json` from what a user states as `field=value`.
+
+    Args:
+        fields: any of `EDITABLE`, and `dataset.name`, as Luminoth has it.
+
+    Raises:
+        CheckpointError: a field is not known or cannot be stated, or the alias could not be used as one.
+    """
+    facts: dict[str, Any] = {}
+    for field, value in fields.items():
+        if field in EDITABLE:
+            facts[field] = value.strip()
+        elif field == "dataset.name":
+            facts["data"] = {"name": value.strip()}
+        elif field == "dataset.num_classes":
+            raise CheckpointError("dataset.num_classes: is counted from the checkpoint's classes; leave it out")
+        else:
+            accepted = ", ".join((*EDITABLE, "dataset.name"))
+            raise CheckpointError(f"{field}: no field that can be set; there are: {accepted}")
+    alias = facts.get("alias", "")
+    if alias and (not _ALIAS.fullmatch(alias) or alias in _RESERVED_ALIASES or _OWN_ID.fullmatch(alias)):
+        raise CheckpointError(
+            f"alias={alias}: an alias is one word of letters, digits, `_`, `.`, `+` and `-` that begins with a letter "
+            f"or digit, not `best` or `last`, and not 12 hexadecimal digits as ids are"
+        )
+    return facts
+
+
+class Store:
+    """The checkpoints of one folder, and those in the package.
+
+    Args:
+        folder: where they are kept; None: `$LUMI_HOME/checkpoints`. It is made with the first change.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = published_folder() if folder is None else Path(folder)
+
+    # --- Reading ------------------------------------------------------------------------------------------------
+
+    def entries(self) -> list[Entry]:
+        """All of them, the newest first; those that cannot be read are left out, see `problems`."""
+        stored, _ = read_store(self.folder)
+        return sorted([*stored, *_embedded()], key=lambda entry: (entry.created, entry.id), reverse=True)
+
+    def problems(self) -> dict[str, CheckpointError]:
+        """What is wrong with those that cannot be read, by the name of their folder."""
+        return read_store(self.folder)[1]
+
+    def look_up(self, name: str) -> Resolved | None:
+        """What an id or alias means here; None: nothing.
+
+        Raises:
+            CheckpointError: it is the id of one that cannot be read.
+        """
+        stored, problems = read_store(self.folder)
+        if name in problems:
+            raise problems[name]
+        return choose(name, [*stored, *_embedded()])
+
+    def resolve(self, name: str) -> Resolved:
+        """What an id or alias means here.
+
+        Raises:
+            CheckpointError: nothing; says what there is.
+        """
+        found = self.look_up(name)
+        if found is None:
+            raise CheckpointError(_not_found(name, None, self.entries()))
+        return found
+
+    # --- Changing -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def adding(self, checkpoint_id: str) -> Iterator[Path]:
+        """Yields a hidden folder to write a checkpoint's files into; at the end of the block it is in the store.
+
+        An error in the block leaves nothing.
+
+        Args:
+            checkpoint_id: see `is_id`.
+
+        Raises:
+            OutputError: there is one of that id, or the store cannot be written.
+        """
+        if not is_id(checkpoint_id):
+            raise OutputError(f"{checkpoint_id!r} cannot be the id of a checkpoint: letters and digits, at most 64")
+        self.refuse_existing(checkpoint_id)
+        hidden, held = None, None
+        try:
+            with self._changing():
+                hidden = self.folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+                hidden.mkdir()
+                held = _hold(hidden)
+            yield hidden
+            bring_to_disk(hidden)
+            with self._changing():
+                self.refuse_existing(checkpoint_id)
+                hidden.rename(self.folder / checkpoint_id)
+                sync(self.folder)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        finally:
+            if held is not None:
+                os.close(held)
+            if hidden is not None:
+                shutil.rmtree(hidden, ignore_errors=True)
+
+    def refuse_existing(self, checkpoint_id: str) -> None:
+        """Raises OutputError when there is a checkpoint, or whatever, of that id; asked before the long work."""
+        if os.path.lexists(self.folder / checkpoint_id) or any(entry.id == checkpoint_id for entry in _embedded()):
+            raise OutputError(
+                f"{self.folder / checkpoint_id}: exists already; to have it anew, delete it first with "
+                f"`lumi checkpoint delete {checkpoint_id}`"
+            )
+
+    def edit(self, name: str, fields: Mapping[str, str]) -> Entry:
+        """Changes what a checkpoint says of itself; its weights and the rest stay.
+
+        Args:
+            name: id or alias.
+            fields: see `check_fields`.
+
+        Returns:
+            The entry as it is now.
+
+        Raises:
+            CheckpointError: there is none of that name, it belongs to the package, or a field cannot be set.
+            OutputError: it cannot be written.
+        """
+        facts = check_fields(fields)
+        entry = self._own(self.resolve(name).entry, "changed")
+        try:
+            with self._changing():
+                metadata = read_metadata(entry.folder)
+                metadata |= {**facts, "data": {**metadata["data"], **facts.get("data", {})}}
+                if not is_sealed(metadata):  # of format 0: the new one has the files' hashes
+                    metadata |= {"id": entry.id, "files": hash_files(entry.folder)}
+                self._write(entry.folder / METADATA_FILE, metadata | {"format": FORMAT})
+        except OSError as error:
+            raise _cannot_write(entry.folder, error) from error
+        return read_entry(entry.folder)
+
+    def delete(self, name: str) -> Entry:
+        """Removes a checkpoint from the store.
+
+        Args:
+            name: its id, or an alias that no other has.
+
+        Returns:
+            The entry it had.
+
+        Raises:
+            CheckpointError: there is none of that name or more than one, or it belongs to the package.
+            OutputError: it cannot be removed.
+        """
+        entry = self.removable(name)
+        place = self.folder / entry.id
+        hidden = self.folder / f"{_REMOVED}{secrets.token_hex(8)}"
+        try:
+            with self._changing():
+                place.rename(hidden)  # the entry itself: of a link the link, not where it leads
+                sync(self.folder)
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{place}: another process has deleted it meanwhile") from error
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        _discard(hidden)
+        return entry
+
+    def removable(self, name: str) -> Entry:
+        """What `delete` would remove, with the same errors; to ask about it first."""
+        found = self.resolve(name)
+        own = [entry for entry in (found.entry, *found.others) if not entry.is_embedded]
+        if len(own) > 1:
+            raise CheckpointError(
+                f"`{name}` is the alias of {len(own)} checkpoints; delete one by its id: "
+                f"{', '.join(each.id for each in own)}"
+            )
+        return self._own(own[0] if own else found.entry, "deleted")
+
+    def _own(self, entry: Entry, what: str) -> Entry:
+        if entry.is_embedded:
+            raise CheckpointError(f"`{entry.alias}` is part of the package and cannot be {what}")
+        return entry
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Keeps other processes' changes out, and sees to leftovers before and to the index after the block."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = _wait_for(self.folder / _LOCK_FILE)
+        try:
+            self._clear_leftovers()
+            yield
+            self._write(self.folder / INDEX_FILE, index_content(self.folder))
+        finally:
+            os.close(lock)
+
+    def _clear_leftovers(self) -> None:
+        for path in self.folder.glob(".*-*"):
+            if path.name.startswith(_UNFINISHED):
+                if _is_abandoned(path):
+                    _discard(path)
+            elif path.name.startswith((_REMOVED, _FILE)):
+                _discard(path)
+
+    def _write(self, path: Path, content: Any) -> None:
+        """Replaces a JSON file in one step; only while changing."""
+        beside = self.folder / f"{_FILE}{secrets.token_hex(8)}"
+        write_json(beside, content)
+        sync(beside)
+        beside.replace(path)
+        sync(path.parent)
+
+
 # --- Details ------------------------------------------------------------------------------------------------
 
 
-def _named_weights(model: Any) -> dict[str, Any]:
-    from luminoth.models.base import named_weights
-
-    return named_weights(model)
+def _embedded() -> list[Entry]:
+    return [read_entry(path, is_embedded=True) for path in sorted(EMBEDDED_FOLDER.glob("*")) if is_checkpoint(path)]
 
 
-def _trained_names(model: Any, weights: Mapping[str, Any]) -> list[str]:
-    """Paths of the trainable weights in the order in which the optimizer numbers its slots."""
-    names = {id(variable): name for name, variable in weights.items()}
-    return [names[id(variable)] for variable in model.trainable_variables]
+def _not_found(name: str, path: Path | None, entries: Sequence[Entry]) -> str:
+    from luminoth.checkpoints.remote import find_remote, not_here  # which knows the store
 
-
-def _is_checkpoint(folder: Path) -> bool:
-    return (folder / WEIGHTS_FILE).is_file() and (folder / STATE_FILE).is_file()
-
-
-def _published() -> list[Path]:
-    return [folder for folder in sorted(published_folder().glob("*")) if _is_checkpoint(folder)]
-
-
-def _metadata(folder: Path) -> dict[str, Any]:
-    path = folder / METADATA_FILE
-    metadata = _read_json(path) if path.is_file() else {}
-    return metadata if isinstance(metadata, dict) else {}
-
-
-def _not_found(name: str, path: Path) -> str:
-    aliases = [folder.name for folder in sorted(EMBEDDED_FOLDER.glob("*")) if _is_checkpoint(folder)]
-    aliases += [str(_metadata(folder).get("alias") or folder.name) for folder in _published()]
-    available = f"available: {', '.join(aliases)}" if aliases else "none is installed"
-    if name in _CONVERTED:
-        from luminoth.checkpoints.convert.published import PUBLISHED
-
-        url = PUBLISHED[_CONVERTED[name]].url
-        return (
-            f"the checkpoint `{name}` has to be converted from its published weights first: fetch {url} and run "
-            f"`lumi checkpoint convert {url.rpartition('/')[2]}`; {available}, or give the folder of a run or of a "
-            "checkpoint"
-        )
+    names = [entry.alias or entry.id for entry in entries]
+    available = f"available: {', '.join(dict.fromkeys(names))}" if names else "none is installed"
+    if remote := find_remote(name):
+        return f"{not_here(remote)}; {available}, or give the folder of a run or of a checkpoint"
+    if path is None:
+        return f"no checkpoint has the id or alias `{name}`; {available}"
     if path.is_dir():
         return f"{path} holds no checkpoint: looked for {WEIGHTS_FILE} in it and in ckpt-<step>; {available}"
     return f"no checkpoint `{name}`: neither a folder nor a known name; {available}"
 
 
-def _write_facts(folder: Path, config: Any, classes: Sequence[str], state: Mapping[str, Any]) -> None:
-    from luminoth.config import dump_config
-
-    versions = {"luminoth": __version__, "tensorflow": version("tensorflow"), "keras": version("keras")}
-    _write_json(folder / STATE_FILE, {"format": _STATE_FORMAT, **state, "versions": versions, "saved": _now()})
-    _write_json(folder / CLASSES_FILE, list(classes))
-    (folder / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
+def _cannot_write(folder: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{folder}: the store of checkpoints cannot be changed ({error.strerror or error}); free space, allow writing "
+        "there, or keep checkpoints elsewhere with LUMI_HOME"
+    )
 
 
-def _without_paths(config: Any) -> Any:
-    """The configuration without where data and runs lay on the machine that trained it."""
-    train = config.train.model_copy(update={"job_dir": "jobs/", "run_name": None})
-    return config.model_copy(update={"train": train, "dataset": config.dataset.model_copy(update={"dir": None})})
+def _discard(path: Path) -> None:
+    """Deletes a file, a link or a folder; links in it are deleted, not followed."""
+    if path.is_symlink() or not path.is_dir():
+        with suppress(OSError):
+            path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
-@contextmanager
-def _written_whole(folder: Path) -> Iterator[Path]:
-    """Yields a hidden folder beside `folder` to write into; renames it to `folder` at the end."""
-    unfinished = folder.with_name(f"{_UNFINISHED_PREFIX}{folder.name.removeprefix('ckpt-')}.{os.getpid()}")
+def _wait_for(path: Path) -> int:
+    """Holds the lock of the store, waiting until others let go; the system frees it however a program ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while not _take(descriptor):
+        if time.monotonic() > deadline:
+            os.close(descriptor)
+            raise OutputError(
+                f"{path}: another process has been changing the store for {_LOCK_SECONDS:.0f} s; wait for it or stop it"
+            )
+        time.sleep(0.02)
+    return descriptor
+
+
+def _take(descriptor: int) -> bool:
+    """Locks an open file or folder; False: somebody else has it."""
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        for path in unfinished.iterdir():
-            _to_disk(path)
-        _to_disk(unfinished)
-        if folder.exists():
-            folder.rename(unfinished.with_name(unfinished.name + ".replaced"))
-        unfinished.rename(folder)
-        _to_disk(folder.parent)
-        shutil.rmtree(unfinished.with_name(unfinished.name + ".replaced"), ignore_errors=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot write the checkpoint ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+        import fcntl
+    except ImportError:  # Windows: renames alone keep changes apart there
+        return True
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _read_json(path: Path) -> Any:
+def _hold(folder: Path) -> int | None:
+    """Marks a hidden folder as being written by a living process."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return None
+    _take(descriptor)
+    return descriptor
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _is_abandoned(folder: Path) -> bool:
+    """Whether the process that wrote it has ended, as far as the system can tell."""
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return time.time() - folder.stat().st_mtime > _STALE_SECONDS
+    return True

@@ -13,7 +13,8 @@ tensor, has one too many or one of another shape is refused with their names, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from luminoth.errors import CheckpointError
 
 _NAMED_IN_MESSAGES = 4
+_DEEPEST = 20  # groups within groups; a group that contains itself would have no end
 
 
 def write_weights_file(
@@ -57,15 +59,41 @@ def write_weights_file(
 
     with h5py.File(path, "w") as file:
         file.attrs["step"] = step
-        group = file.create_group("weights")
-        for name, value in values.items():
-            group.create_dataset(name, data=_to_half(value) if half else value)
+        _write_weights(file, values, half)
         if optimizer is not None:
             group = file.create_group("optimizer")
             group.attrs["type"] = type(optimizer).__name__
             group.create_dataset("trained", data=list(trained), dtype=h5py.string_dtype())
             for index, value in enumerate(slots):
                 group.create_dataset(f"{index:05d}", data=value)
+
+
+def copy_weights_file(source: Path, destination: Path, *, half: bool = False) -> int:
+    """Copies the weights of a file, without the optimizer's state, tensor by tensor.
+
+    Args:
+        source: the file to read.
+        destination: the file to create.
+        half: store float32 weights as float16 (those that would overflow stay as they are).
+
+    Returns:
+        The step the file was written at.
+
+    Raises:
+        CheckpointError: the source is missing or damaged, or a tensor holds NaN or infinity.
+    """
+    import h5py
+
+    with _opened(source) as file:
+        step = int(file.attrs["step"])
+        values = {name: tensor[()] for name, tensor in _data_sets(file["weights"]).items()}
+    broken = [name for name, value in values.items() if not _is_finite(value)]
+    if broken:
+        raise CheckpointError(f"{source}: not copied, NaN or infinity in {_name_some(broken)}")
+    with h5py.File(destination, "w") as file:
+        file.attrs["step"] = step
+        _write_weights(file, values, half)
+    return step
 
 
 def read_weights_file(
@@ -82,19 +110,12 @@ def read_weights_file(
     Raises:
         CheckpointError: the file is missing, damaged or does not fit.
     """
-    import h5py
-
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            stored = _read_group(file.get("weights", {}))
-            _check_fit(path, stored, weights)  # first: another model has other optimizer slots, too
-            saved_optimizer = file.get("optimizer")
-            slots = _read_slots(path, saved_optimizer, optimizer, trained) if optimizer is not None else []
-            step = int(file.attrs["step"])
-    except (OSError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: damaged or not a Luminoth weights file ({_first_line(error)})") from error
+    with _opened(path) as file:
+        stored = _read_group(file.get("weights", {}))
+        _check_fit(path, stored, weights)  # first: another model has other optimizer slots, too
+        saved_optimizer = file.get("optimizer")
+        slots = _read_slots(path, saved_optimizer, optimizer, trained) if optimizer is not None else []
+        step = int(file.attrs["step"])
     for name, variable in weights.items():
         variable.assign(stored[name])
     for variable, value in _zip_slots(optimizer, slots):
@@ -108,35 +129,104 @@ def read_fitting_weights(path: Path, weights: Mapping[str, Any]) -> set[str]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    import h5py
-
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            stored = _read_group(file.get("weights", {}))
-    except (OSError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: damaged or not a Luminoth weights file ({_first_line(error)})") from error
+    with _opened(path) as file:
+        stored = _read_group(file.get("weights", {}))
     fitting = {name for name, value in stored.items() if name in weights and value.shape == tuple(weights[name].shape)}
     for name in fitting:
         weights[name].assign(stored[name])
     return fitting
 
 
-def _read_group(group: Any) -> dict[str, np.ndarray]:
-    """All data sets below an HDF5 group: path -> array, halves widened."""
+@contextmanager
+def stored_weights(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The weights of a file as open HDF5 data sets, by their paths; read one with `[()]` within the block.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    with _opened(path) as file:
+        yield _data_sets(file["weights"])
+
+
+def refuse_tricks(path: Path) -> None:
+    """Checks a weights file that a stranger made: plain numbers that lie in the file itself, and nothing else.
+
+    HDF5 knows data sets whose numbers are in other files, links to other files, and compression by which a small file
+    fills the memory.
+
+    Raises:
+        CheckpointError: the file is damaged, or holds anything of that kind.
+    """
     import h5py
 
-    values: dict[str, np.ndarray] = {}
+    suspicious: list[str] = []
+    with _opened(path) as file:
+        int(file.attrs["step"])
+        pending = [(file, "")]
+        while pending:
+            group, place = pending.pop()
+            for name in group:
+                is_own = isinstance(group.get(name, getlink=True), h5py.HardLink)
+                item = group.get(name) if is_own else None
+                if isinstance(item, h5py.Group) and place.count("/") < _DEEPEST:
+                    pending.append((item, f"{place}{name}/"))
+                elif not _is_plain(item):
+                    suspicious.append(f"{place}{name}")
+        suspicious += [name for name in file if name != "weights"]
+    if suspicious:
+        raise CheckpointError(
+            f"{path.name}: holds what weights are not (links, compressed or outside data, or another type): "
+            f"{_name_some(suspicious)}"
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The open HDF5 file; what HDF5 says of a damaged one becomes a CheckpointError."""
+    import h5py
+
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: damaged or not a Luminoth weights file ({_first_line(error)})") from error
+
+
+def _is_plain(item: Any) -> bool:
+    """Whether an HDF5 item is an array of numbers, stored in one piece as they are."""
+    import h5py
+
+    if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiu" or item.shape is None:
+        return False
+    if item.chunks is not None or item.external or item.is_virtual:
+        return False
+    return item.id.get_storage_size() == item.nbytes
+
+
+def _data_sets(group: Any) -> dict[str, Any]:
+    """All data sets below an HDF5 group, by their paths; links to other places are not followed."""
+    import h5py
+
+    found: dict[str, Any] = {}
 
     def collect(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            value = item[()]
-            values[name] = value.astype(np.float32) if value.dtype == np.float16 else value
+            found[name] = item
 
     if group:
         group.visititems(collect)
-    return values
+    return found
+
+
+def _read_group(group: Any) -> dict[str, np.ndarray]:
+    """All data sets below an HDF5 group: path -> array, halves widened."""
+    return {name: _widened(tensor[()]) for name, tensor in _data_sets(group).items()}
+
+
+def _widened(value: np.ndarray) -> np.ndarray:
+    return value.astype(np.float32) if value.dtype == np.float16 else value
 
 
 def _check_fit(path: Path, stored: Mapping[str, np.ndarray], weights: Mapping[str, Any]) -> None:
@@ -187,6 +277,12 @@ def _read_slots(path: Path, group: Any, optimizer: Any, trained: Sequence[str]) 
 
 def _zip_slots(optimizer: Any, slots: Sequence[np.ndarray]):
     return zip(optimizer.variables, slots, strict=True) if slots else ()
+
+
+def _write_weights(file: Any, values: Mapping[str, np.ndarray], half: bool) -> None:
+    group = file.create_group("weights")
+    for name, value in values.items():
+        group.create_dataset(name, data=_to_half(value) if half else value)
 
 
 def _is_finite(value: np.ndarray) -> bool:

@@ -65,6 +65,8 @@ _DEFAULT_CHECKPOINT = "accurate"
     "[default: as the checkpoint says]",
 )  # fmt: skip
 @click.option("-r", "--recursive", is_flag=True, help="Search folders deeper.")
+@click.option("-y", "--yes", is_flag=True, help="Download the checkpoint without asking when it is not here.")
+@click.option("--offline", is_flag=True, help="Never use the network; as LUMI_OFFLINE=1 does.")
 def predict(
     paths: tuple[Path, ...],
     configs: tuple[Path, ...],
@@ -78,8 +80,12 @@ def predict(
     max_detections: int,
     precision: str | None,
     recursive: bool,
+    yes: bool,
+    offline: bool,
 ) -> int:
     """Find objects in images, folders and videos.
+
+    Without --checkpoint and -c it is the checkpoint `accurate`, which is downloaded the first time.
 
     Writes one line of JSON for each image, and one for each frame of a video:
 
@@ -94,7 +100,7 @@ def predict(
       lumi predict photos/ -r -c my-run.yml -f objects.json --min-prob 0.7
     """
     _check_usage(configs, checkpoint, only, ignored, min_prob, max_prob)
-    from luminoth.checkpoints import store
+    from luminoth.cli.checkpoint_fetch import chosen_checkpoint
     from luminoth.inference.sources import OutputNames, find_media
 
     files = find_media(paths, recursive=recursive, leave_out=media_dir)
@@ -103,7 +109,8 @@ def predict(
     if not configs and checkpoint is None:
         say("Neither checkpoint nor config specified, assuming `accurate`.")
     if not configs:  # a wrong name shows before TensorFlow is loaded
-        checkpoint = store.find_checkpoint(_DEFAULT_CHECKPOINT if checkpoint is None else checkpoint)
+        name = _DEFAULT_CHECKPOINT if checkpoint is None else checkpoint
+        checkpoint = chosen_checkpoint(name, yes=yes, offline=offline)
     load_tensorflow()
     from luminoth.inference.detector import Detector
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 import re
@@ -96,6 +97,26 @@ def _count_one(path: str) -> int:
             file.seek(position)
             count += 1
     return count
+
+
+def hash_records(files: Sequence[str | os.PathLike]) -> str:
+    """What tells one set of records from another, in hexadecimal: the SHA-256 of their lengths and checksums.
+
+    Reads 16 bytes a record, no picture. The same records in the same order have one hash, however many shards they
+    are in.
+
+    Args:
+        files: whole record files, as `count_records` has found them to be.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        size = os.path.getsize(path)
+        with open(path, "rb", buffering=0) as file:
+            while file.tell() < size:
+                header = file.read(12)
+                file.seek(struct.unpack("<Q", header[:8])[0], os.SEEK_CUR)
+                digest.update(header[:8] + file.read(4))
+    return digest.hexdigest()
 
 
 def _damage(header: bytes, count: int) -> str:

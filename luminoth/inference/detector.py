@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from luminoth.boxes.geometry import clip_boxes
-from luminoth.checkpoints import store
+from luminoth.checkpoints import loading, runs, store
 from luminoth.config import load_config
 from luminoth.errors import CheckpointError, ConfigError, ImageError
 from luminoth.image import read_image
@@ -41,7 +41,8 @@ class Detector:
     Args:
         checkpoint: an alias, an id, or the folder of a checkpoint or of a run.
         config: the file of a run, or several that are merged left to right: its newest checkpoint is used.
-            With neither `checkpoint` nor `config` it is the checkpoint `accurate`.
+            With neither `checkpoint` nor `config` it is the checkpoint `accurate`, which must be on this machine:
+            `luminoth.checkpoints.download("accurate")` fetches it, a detector never does.
         prob: lowest score reported, 0 to 1; it may lie below the threshold the model was configured with.
         classes: report only these classes.
         ignore_classes: do not report these.
@@ -80,7 +81,7 @@ class Detector:
             raise ConfigError(f"prob must lie between 0 and 1; got {prob}")
         if precision not in (None, *PRECISIONS):
             raise ConfigError(f"precision is {precision!r}; accepted: {', '.join(PRECISIONS)}")
-        loaded = store.load_model(_find_folder(checkpoint, config), precision=precision, xla=xla)
+        loaded = loading.load_model(_find_folder(checkpoint, config), precision=precision, xla=xla)
         self.class_names: list[str] = list(loaded.classes)
         self.checkpoint: Path = loaded.folder
         self.prob = prob
@@ -248,8 +249,8 @@ def _find_folder(
     if checkpoint is not None:
         raise ConfigError("give either a checkpoint or a config, not both: a checkpoint carries its own")
     files = [config] if isinstance(config, (str, os.PathLike)) else list(config)
-    run_dir = store.run_folder(load_config(files))
-    newest = store.latest_checkpoint(run_dir)
+    run_dir = runs.run_folder(load_config(files))
+    newest = runs.latest_checkpoint(run_dir)
     if newest is None:
         names = " ".join(f"--config {os.fspath(file)}" for file in files)
         raise CheckpointError(

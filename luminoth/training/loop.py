@@ -14,7 +14,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from luminoth.checkpoints.store import find_checkpoint, prune_checkpoints, restore, save_checkpoint, transfer
+from luminoth.checkpoints.runs import prune_checkpoints, restore, save_checkpoint, transfer
+from luminoth.checkpoints.store import find_checkpoint
 from luminoth.config import dump_config
 from luminoth.config.schema_train import MAX_GRADIENT_NORM
 from luminoth.data.pipeline import iterate, training_batches
@@ -126,7 +127,8 @@ def train(config: Any, *, on_event: OnEvent = ignore_events) -> TrainingResult:
         if run.folder is None:
             return None
         images_seen = run.images_seen + (step - run.start_step) * settings.batch_size
-        state = {"seed": run.seed, "data": {"images_seen": images_seen, "images": run.images}}
+        data = {"images_seen": images_seen, "images": run.images, "hash": run.data_hash}
+        state = {"seed": run.seed, "data": data}
         folder = save_checkpoint(
             run.folder,
             step,

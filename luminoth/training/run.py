@@ -10,14 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luminoth.checkpoints.store import (
-    latest_checkpoint,
-    read_checkpoint_classes,
-    read_state,
-    run_folder,
-)
+from luminoth.checkpoints.folder import read_checkpoint_classes, read_state
+from luminoth.checkpoints.runs import latest_checkpoint, run_folder
 from luminoth.config import dump_config, load_config
-from luminoth.data.record_files import count_records, find_records, read_classes, write_classes
+from luminoth.data.record_files import count_records, find_records, hash_records, read_classes, write_classes
 from luminoth.errors import CheckpointError, ConfigError, DataError, OutputError
 
 
@@ -29,6 +25,7 @@ class Run:
         folder: where checkpoints and events go; None when nothing is saved (`train.no_log`).
         files: the record files of the split.
         images: pictures in them.
+        data_hash: see `hash_records`.
         classes: class names in the order of their ids.
         checkpoint: what to go on from, or None.
         start_step: updates done.
@@ -40,6 +37,7 @@ class Run:
     folder: Path | None
     files: list[str]
     images: int
+    data_hash: str
     classes: list[str]
     checkpoint: Path | None
     start_step: int
@@ -74,6 +72,7 @@ def open_run(config: Any) -> Run:
         folder=folder,
         files=files,
         images=images,
+        data_hash=hash_records(files),
         classes=classes,
         checkpoint=checkpoint,
         start_step=state.get("step", 0),

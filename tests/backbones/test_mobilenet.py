@@ -5,9 +5,10 @@ import pytest
 import tensorflow as tf
 
 from luminoth.backbones.mobilenet import MobileNetV3
+from luminoth.checkpoints.convert.golden import uniform
 from luminoth.errors import ModelError
 from luminoth.models.base import named_weights
-from tests.goldens.golden import rebuilt_state, uniform
+from tests.goldens.golden import rebuilt_state
 
 GOLDENS = Path(__file__).parents[1] / "goldens" / "torchvision"
 PARTS = ("expand", "depthwise", "squeeze", "excite", "project")

@@ -1,231 +1,24 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
-import tensorflow as tf
 
-from luminoth.checkpoints import store
-from luminoth.config import config_from_dict, load_config
+from luminoth.checkpoints import index, store
+from luminoth.checkpoints.entry import Entry, Status
+from luminoth.checkpoints.folder import hash_files
+from luminoth.checkpoints.metadata import parse_metadata, read_metadata
+from luminoth.checkpoints.publish import create_checkpoint
+from luminoth.checkpoints.store import Store, check_fields, choose
 from luminoth.errors import CheckpointError, OutputError
-from luminoth.models.base import named_weights
-from luminoth.training.optimizers import make_optimizer
-from tests.training.tiny import CLASSES, TinyDetector
+from tests.checkpoints.light import CLASSES, EMBEDDED_ID, light_entry, light_run
+from tests.checkpoints.tiny_run import save
 
-
-def optimizer_for(model, **settings):
-    config = config_from_dict({"train": {"optimizer": settings or {"type": "momentum"}}})
-    return make_optimizer(config.train.optimizer, model.trainable_variables)
-
-
-def randomise(variables, seed):
-    random = np.random.default_rng(seed)
-    for variable in variables:
-        value = random.uniform(0.1, 2.0, variable.shape)
-        variable.assign(value.astype(variable.dtype) if variable.dtype != "int64" else int(value * 100))
-
-
-def save(run_dir, step=3, seed=1, model=None, **settings):
-    """A checkpoint of random weights; returns folder, model and optimizer."""
-    model = model or TinyDetector()
-    optimizer = optimizer_for(model, **settings)
-    randomise(model.variables, seed)
-    randomise(optimizer.variables, seed + 1)
-    config = config_from_dict({"train": {"job_dir": str(run_dir), "seed": 9}, "dataset": {"dir": "/secret/voc"}})
-    folder = store.save_checkpoint(
-        run_dir, step, model=model, optimizer=optimizer, config=config, classes=CLASSES, state={"seed": 9}
-    )
-    return folder, model, optimizer
-
-
-def test_round_trip_of_weights_statistics_and_optimizer(tmp_path):
-    folder, model, optimizer = save(tmp_path)
-    other = TinyDetector()
-    other_optimizer = optimizer_for(other)
-
-    state = store.restore(folder, other, other_optimizer)
-
-    assert folder == tmp_path / "ckpt-3"
-    assert (state["step"], state["seed"]) == (3, 9)
-    assert set(state["versions"]) == {"luminoth", "tensorflow", "keras"}
-    names = named_weights(other)
-    assert "norm2/moving_variance" in "\n".join(names)  # a layer inside a tuple inside a list
-    for name, variable in named_weights(model).items():
-        np.testing.assert_array_equal(names[name].numpy(), variable.numpy(), err_msg=name)
-    for ours, theirs in zip(other_optimizer.variables, optimizer.variables, strict=True):
-        np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "classes.json",
-        "config.yml",
-        "model.weights.h5",
-        "state.json",
-    ]
-    assert store.read_checkpoint_classes(folder) == CLASSES
-    assert load_config([folder / "config.yml"]).train.seed == 9
-
-
-def damage(folder, change):
-    with h5py.File(folder / store.WEIGHTS_FILE, "r+") as file:
-        change(file)
-
-
-def move(file, name, value=None):
-    del file["weights"][name]
-    if value is not None:
-        file["weights"][name] = value
-
-
-def test_missing_left_over_and_misshapen_tensors_are_named_and_nothing_is_loaded(tmp_path):
-    folder, model, _ = save(tmp_path)
-    names = list(named_weights(model))
-    kernel = next(name for name in names if name.endswith("conv1/kernel"))
-
-    def change(file):
-        move(file, "head/bias")
-        move(file, kernel, np.zeros((3, 3, 3, 5), np.float32))
-        file["weights"]["stranger/kernel"] = np.zeros(2, np.float32)
-
-    damage(folder, change)
-    other = TinyDetector()
-    before = [variable.numpy() for variable in other.variables]
-    with pytest.raises(CheckpointError) as caught:
-        store.restore(folder, other)
-    message = str(caught.value)
-    assert "1 of the model's tensors are missing: head/bias" in message
-    assert "1 are left over: stranger/kernel" in message
-    assert f"1 have another shape: {kernel} ([3, 3, 3, 5] in the file, [3, 3, 3, 4] in the model)" in message
-    for value, variable in zip(before, other.variables, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), value)
-
-
-def test_many_names_are_cut_short(tmp_path):
-    folder, model, _ = save(tmp_path)
-    damage(folder, lambda file: file["weights"].clear())
-    with pytest.raises(CheckpointError, match=rf"{len(named_weights(model))} of .* and \d+ more"):
-        store.restore(folder, TinyDetector())
-
-
-def test_a_model_of_another_width_is_refused(tmp_path):
-    folder, _, _ = save(tmp_path)
-    with pytest.raises(CheckpointError, match="have another shape"):
-        store.restore(folder, TinyDetector(width=6))
-    other = TinyDetector(width=6)  # its optimizer does not fit either, but that is not what is wrong
-    with pytest.raises(CheckpointError, match="have another shape"):
-        store.restore(folder, other, optimizer_for(other))
-
-
-@pytest.mark.parametrize("length", [0, 100, 5000])
-def test_a_weights_file_cut_short_is_called_damaged(tmp_path, length):
-    folder, _, _ = save(tmp_path)
-    with open(folder / store.WEIGHTS_FILE, "r+b") as file:
-        file.truncate(length)
-    with pytest.raises(CheckpointError, match=r"model.weights.h5: damaged"):
-        store.restore(folder, TinyDetector())
-
-
-def test_optimizer_state_must_belong_to_the_optimizer(tmp_path):
-    folder, _, _ = save(tmp_path)
-    model = TinyDetector()
-    with pytest.raises(CheckpointError, match="trained with the optimizer SGD, now it is Adam"):
-        store.restore(folder, model, optimizer_for(model, type="adam"))
-    with pytest.raises(CheckpointError, match=r"optimizer's state has \d+ tensors that do not fit"):
-        store.restore(folder, model, optimizer_for(model, type="gradient_descent"))
-    model.head.trainable = False
-    with pytest.raises(CheckpointError, match=r"no longer: head/kernel, head/bias; newly: none"):
-        store.restore(folder, model, optimizer_for(model))
-
-
-def test_files_of_two_checkpoints_mixed_up_are_noticed(tmp_path):
-    folder, _, _ = save(tmp_path)
-    state = json.loads((folder / "state.json").read_text())
-    (folder / "state.json").write_text(json.dumps({**state, "step": 4}))
-    with pytest.raises(CheckpointError, match=r"of step 3, state.json of step 4"):
-        store.restore(folder, TinyDetector())
-
-
-def test_a_checkpoint_from_the_future_is_refused(tmp_path):
-    folder, _, _ = save(tmp_path)
-    state = json.loads((folder / "state.json").read_text())
-    (folder / "state.json").write_text(json.dumps({**state, "format": 99}))
-    with pytest.raises(CheckpointError, match="update Luminoth"):
-        store.restore(folder, TinyDetector())
-    (folder / "state.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"state.json: cannot be read"):
-        store.restore(folder, TinyDetector())
-
-
-def test_weights_that_are_not_finite_are_never_saved(tmp_path):
-    model = TinyDetector()
-    model.head.bias.assign([1.0, np.nan, 0.0, 0.0])
-    with pytest.raises(CheckpointError, match=r"not saved, NaN or infinity in head/bias"):
-        store.save_checkpoint(
-            tmp_path,
-            1,
-            model=model,
-            optimizer=optimizer_for(model),
-            config=config_from_dict({}),
-            classes=CLASSES,
-            state={},
-        )
-    assert os.listdir(tmp_path) == []
-
-
-def test_saving_a_step_again_replaces_it(tmp_path):
-    save(tmp_path, seed=1)
-    folder, model, _ = save(tmp_path, seed=5)
-    other = TinyDetector()
-    store.restore(folder, other)
-    np.testing.assert_array_equal(other.head.kernel.numpy(), model.head.kernel.numpy())
-    assert os.listdir(tmp_path) == ["ckpt-3"]
-
-
-def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"ckpt-3: cannot write the checkpoint"):
-        save(tmp_path / "file")
-
-
-def test_a_disk_that_fills_up_leaves_earlier_checkpoints_alone(tmp_path, monkeypatch):
-    save(tmp_path, step=1)
-
-    def full(path, *args, **kwargs):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(store, "write_weights_file", full)
-    with pytest.raises(OutputError, match="No space left on device"):
-        save(tmp_path, step=2)
-    assert os.listdir(tmp_path) == ["ckpt-1"]
-
-
-def test_listing_is_by_step_and_ignores_what_is_not_whole(tmp_path):
-    for step in (10, 9, 100):
-        save(tmp_path, step=step)
-    (tmp_path / "ckpt-200").mkdir()
-    (tmp_path / "ckpt-200" / "model.weights.h5").write_bytes(b"")
-    (tmp_path / ".ckpt-300.77").mkdir()
-    (tmp_path / "ckpt-old").mkdir()
-    assert [step for step, _ in store.list_checkpoints(tmp_path)] == [9, 10, 100]
-    assert store.latest_checkpoint(tmp_path) == tmp_path / "ckpt-100"
-    assert store.list_checkpoints(tmp_path / "nowhere") == []
-    assert store.latest_checkpoint(tmp_path / "nowhere") is None
-
-
-def test_pruning_keeps_the_newest_and_clears_what_was_left_unfinished(tmp_path):
-    for step in (1, 2, 3, 4):
-        save(tmp_path, step=step)
-    (tmp_path / ".ckpt-5.123").mkdir()
-    (tmp_path / ".ckpt-5.123" / "model.weights.h5").write_bytes(b"half")
-    (tmp_path / ".ckpt-1.removed").mkdir()
-    (tmp_path / ".ckpt-1.removed" / "state.json").write_text("")
-    removed = store.prune_checkpoints(tmp_path, keep=2)
-    assert removed == [tmp_path / "ckpt-1", tmp_path / "ckpt-2"]
-    assert sorted(os.listdir(tmp_path)) == ["ckpt-3", "ckpt-4"]
-    store.prune_checkpoints(tmp_path, keep=0)
-    assert os.listdir(tmp_path) == ["ckpt-4"]
+ROOT = Path(__file__).parents[2]
 
 
 def publish(monkeypatch, home, **folders):
@@ -269,7 +62,7 @@ def test_what_cannot_be_found_lists_what_there_is(tmp_path, monkeypatch):
         store.find_checkpoint("nope")
     with pytest.raises(
         CheckpointError,
-        match=r"`accurate` has to be converted .*fpn_v2_coco-dd69338a.pth`; available: .*street",
+        match=r"`accurate` is not on this machine: `lumi checkpoint download accurate` fetches .*; available: .*street",
     ):
         store.find_checkpoint("accurate")
     (tmp_path / "empty").mkdir()
@@ -277,72 +70,284 @@ def test_what_cannot_be_found_lists_what_there_is(tmp_path, monkeypatch):
         store.find_checkpoint(tmp_path / "empty")
 
 
-def test_run_folder_names_itself_after_the_data_set():
-    def folder(**dataset):
-        return str(store.run_folder(config_from_dict({"dataset": dataset})))
-
-    assert folder(dir="datasets/voc/tf") == "jobs/voc-tf-fasterrcnn"
-    assert folder(dir="/data/toytown/") == "jobs/toytown-fasterrcnn"
-    named = config_from_dict({"train": {"job_dir": "x", "run_name": "y"}, "dataset": {"dir": "d"}})
-    assert str(store.run_folder(named)) == "x/y"
-
-
-@pytest.fixture
-def tiny_build(monkeypatch):
-    monkeypatch.setattr("luminoth.models.build.build_model", lambda config, num_classes, **_: TinyDetector(num_classes))
-
-
-def test_loading_a_model(tmp_path, tiny_build):
-    folder, model, _ = save(tmp_path)
-    loaded = store.load_model(folder)
-    assert (loaded.classes, loaded.step, loaded.folder) == (CLASSES, 3, folder)
-    images = tf.fill([1, 20, 20, 3], 100.0)
-    sizes = tf.constant([[20, 20]])
-    np.testing.assert_array_equal(
-        loaded.model.detect(images, sizes).boxes.numpy(), model.detect(images, sizes).boxes.numpy()
-    )
-    with pytest.raises(CheckpointError, match=r"config.yml: no such file"):
-        store.load_model(tmp_path)
-
-
-@pytest.mark.parametrize("half", [False, True])
-def test_publishing(tmp_path, tiny_build, half):
-    folder, model, _ = save(tmp_path)
-    destination = tmp_path / "published"
-    store.export_embedded(folder, destination, {"id": "abc", "alias": "tiny"}, half=half)
-
-    with h5py.File(destination / "model.weights.h5") as file:
-        assert "optimizer" not in file
-        assert file["weights/head/kernel"].dtype == (np.float16 if half else np.float32)
-    loaded = store.load_model(destination)
-    for name, variable in named_weights(model).items():
-        value = named_weights(loaded.model)[name].numpy()
-        assert value.dtype == np.float32
-        np.testing.assert_allclose(value, variable.numpy(), rtol=1e-3 if half else 0, err_msg=name)
-    metadata = json.loads((destination / "metadata.json").read_text())
-    assert metadata["alias"] == "tiny"
-    assert metadata["created"]
-    text = "".join(path.read_text() for path in destination.iterdir() if path.suffix != ".h5")
-    assert "/secret" not in text
-    assert str(tmp_path) not in text
-    with pytest.raises(CheckpointError, match="no optimizer state"):
-        store.restore(destination, loaded.model, optimizer_for(loaded.model))
-    with pytest.raises(OutputError, match="exists already"):
-        store.export_embedded(folder, destination, {})
-
-
-def test_halves_that_would_overflow_stay_whole(tmp_path, tiny_build):
-    folder, _, _ = save(tmp_path)
-    damage(folder, lambda file: move(file, "head/bias", np.array([1e5, 0, 0, 0], np.float32)))
-    store.export_embedded(folder, tmp_path / "published", {}, half=True)
-    assert store.load_model(tmp_path / "published").model.head.bias.numpy()[0] == 1e5
-
-
 def test_listing_and_finding_import_no_tensorflow(tmp_path):
     save(tmp_path)
     code = (
-        "import sys; from luminoth.checkpoints import store;"
-        "store.find_checkpoint(sys.argv[1]); store.list_checkpoints(sys.argv[1]);"
+        "import sys; from luminoth.checkpoints import runs, store;"
+        "store.find_checkpoint(sys.argv[1]); runs.list_checkpoints(sys.argv[1]);"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'h5py')))"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == 0
+
+
+# --- Which one a name means -------------------------------------------------------------------------------------
+
+
+def entry(checkpoint_id, alias, created, status=Status.LOCAL):
+    return Entry(checkpoint_id, alias=alias, created=created, status=status)
+
+
+def test_the_newest_local_one_wins():
+    entries = [
+        entry("a", "x", "2020", Status.LOCAL),
+        entry("b", "x", "2022", Status.LOCAL),
+        entry("c", "x", "2025", Status.DOWNLOADED),
+        entry("d", "x", "2026", Status.NOT_DOWNLOADED),
+        entry("e", "y", "2030", Status.LOCAL),
+        entry("x2", "", "2030", Status.LOCAL),
+    ]
+    found = choose("x", entries)
+    assert [found.entry.id, *(each.id for each in found.others)] == ["b", "a", "c", "d"]
+    assert choose("c", entries) == (entries[2], [])
+    assert choose("", entries) is None
+    assert choose("X", entries) is None
+    as_id = entry("x", "", "2000")
+    assert choose("x", [*entries, as_id]) == (as_id, [])  # an id comes before an alias
+
+
+def test_the_checkpoint_in_the_package_is_a_local_one_that_stays(tmp_path):
+    own = Store(tmp_path / "store")
+    [embedded] = own.entries()
+    assert (embedded.id, embedded.alias, embedded.status, embedded.data["classes"]) == (
+        EMBEDDED_ID,
+        "toytown",
+        "LOCAL",
+        6,
+    )
+    assert hash_files(embedded.folder) == read_metadata(embedded.folder)["files"]
+    for change in (own.delete, lambda name: own.edit(name, {"name": "mine"})):
+        with pytest.raises(CheckpointError, match=r"`toytown` is part of the package and cannot be"):
+            change("toytown")
+    made = create_checkpoint(light_run(tmp_path / "run", 7), {"alias": "toytown"}, store=own)
+    found = own.resolve("toytown")
+    assert (found.entry, found.others) == (made, [embedded])
+    assert own.resolve(EMBEDDED_ID).entry == embedded
+    assert own.delete("toytown") == made  # there is but one that can be meant
+    assert not (tmp_path / "elsewhere").exists()
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------
+
+
+def test_metadata_of_format_0_is_migrated(tmp_path):
+    folder = light_entry(
+        tmp_path, "traffic", id="other", alias="street", papers=["Ren et al."], created="2024-01-01T02:00:00+02:00",
+        scores={"AP": 0.5, "bad": None, "text": "on \x1b[31mred"}, source_sha256="ab",
+    )  # fmt: skip
+    [_, made] = Store(tmp_path / "checkpoints").entries()
+    assert (made.id, made.alias, made.paper, made.created) == (
+        "traffic",
+        "street",
+        ("Ren et al.",),
+        "2024-01-01T00:00:00+00:00",
+    )
+    assert made.scores == {"AP": 0.5, "text": "on [31mred"}
+    assert made.data == {"classes": len(CLASSES)}
+    assert made.bytes == sum(path.stat().st_size for path in folder.iterdir())
+    assert read_metadata(folder)["source_sha256"] == "ab"
+    changed = Store(tmp_path / "checkpoints").edit("traffic", {"name": "Traffic"})
+    assert changed.name == "Traffic"
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert (metadata["format"], metadata["id"], metadata["files"]) == (1, "traffic", hash_files(folder))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"format": 2, "luminoth": "9.1"}, r"of format 2, written by Luminoth 9.1; this is .*: update Luminoth"),
+        ({"format": "1"}, r"of format '1', expected a number"),
+        ({"format": -1}, r"of format -1, expected a number"),
+        ([1], r"holds list, expected an object"),
+    ],
+)
+def test_metadata_that_cannot_be_read(content, said):
+    with pytest.raises(CheckpointError, match=f"^here: .*{said}"):
+        parse_metadata(content, "here")
+
+
+def test_what_cannot_be_read_is_left_out_and_said(tmp_path):
+    light_entry(tmp_path, "good", alias="good")
+    light_entry(tmp_path, "newer", format=7)
+    (light_entry(tmp_path, "damaged") / "metadata.json").write_text("{")
+    (tmp_path / "checkpoints" / "unfinished").mkdir()
+    (tmp_path / "checkpoints" / ".hidden").mkdir()
+    own = Store(tmp_path / "checkpoints")
+    assert [each.id for each in own.entries()] == [EMBEDDED_ID, "good"]
+    assert sorted(own.problems()) == ["damaged", "newer"]
+    with pytest.raises(CheckpointError, match="update Luminoth"):
+        own.resolve("newer")
+    with pytest.raises(CheckpointError, match=r"no checkpoint has the id or alias `nope`; available: toytown, good"):
+        own.resolve("nope")
+
+
+def test_texts_cannot_steer_a_terminal():
+    metadata = parse_metadata(
+        {"name": "a\x1b]0;b\x07\nc\u202ed", "paper": "one", "licence": 5, "x": "y" * 9999}, "here"
+    )
+    assert (metadata["name"], metadata["paper"], metadata["licence"], len(metadata["x"])) == (
+        "a ]0;b c d",
+        ["one"],
+        "",
+        2000,
+    )
+
+
+def test_the_index_spares_reading_and_is_never_believed_against_the_folders(tmp_path, monkeypatch):
+    own = Store(tmp_path / "store")
+    run = light_run(tmp_path / "run", 7)
+    first = create_checkpoint(run, {"alias": "first"}, store=own)
+    second = create_checkpoint(run, {"alias": "second"}, store=own)
+    read = []
+    monkeypatch.setattr(index, "read_entry", lambda path: read.append(path.name) or replace(first, id=path.name))
+    by_alias = {each.alias: each for each in own.entries()}
+    assert (by_alias["first"], by_alias["second"], read) == (first, second, [])
+
+    (second.folder / "metadata.json").touch()
+    own.entries()
+    assert read == [second.id]
+    for damage in ("", "[]", '{"format": 1, "checkpoints": 3}', '{"format": 99}', "{" * 100_000):
+        (own.folder / "index.json").write_text(damage)
+        read.clear()
+        own.entries()
+        assert sorted(read) == sorted([first.id, second.id])
+    monkeypatch.undo()
+    shutil.rmtree(first.folder)
+    assert [each.alias for each in own.entries() if not each.is_embedded] == ["second"]
+
+
+# --- Changing ---------------------------------------------------------------------------------------------------
+
+
+def test_editing(tmp_path):
+    own = Store(tmp_path / "store")
+    made = create_checkpoint(light_run(tmp_path / "run", 7), {"alias": "first", "name": "a"}, store=own)
+    changed = own.edit("first", {"alias": "second", "name": "", "dataset.name": "Streets", "description": "a=b"})
+    assert changed == own.resolve("second").entry
+    assert (changed.id, changed.alias, changed.name, changed.description) == (made.id, "second", "", "a=b")
+    assert changed.data == {"classes": 2, "images": 30, "name": "Streets"}
+    assert read_metadata(made.folder)["files"] == hash_files(made.folder)
+    assert own.look_up("first") is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"id": "x"}, "id: no field that can be set; there are: name, alias"),
+        ({"dataset.num_classes": "3"}, "is counted"),
+        ({"alias": "a b"}, "alias=a b: an alias is one word"),
+        ({"alias": "../x"}, "an alias is one word"),
+        ({"alias": "-x"}, "an alias is one word"),
+        ({"alias": "best"}, "not `best`"),
+        ({"alias": "0123456789ab"}, "12 hexadecimal digits"),
+    ],
+)
+def test_fields_that_are_refused(tmp_path, fields, said):
+    with pytest.raises(CheckpointError, match=said):
+        check_fields(fields)
+    with pytest.raises(CheckpointError, match=said):
+        create_checkpoint(light_run(tmp_path / "run", 7), fields, store=Store(tmp_path / "store"))
+    assert not (tmp_path / "store").exists()
+
+
+def test_aliases_in_any_script():
+    assert check_fields({"alias": "straße-2.1", "name": " x "}) == {"alias": "straße-2.1", "name": "x"}
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../run", "/", ".lock", "index.json", "*", "a/../b"])
+def test_deleting_cannot_reach_outside(tmp_path, name):
+    own = Store(tmp_path / "store")
+    run = light_run(tmp_path / "run", 7)
+    create_checkpoint(run, {}, store=own)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CheckpointError, match="no checkpoint has the id or alias"):
+        own.delete(name)
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(OutputError, match="cannot be the id"), own.adding(name):
+        pass
+
+
+def test_deleting_a_link_leaves_what_it_leads_to(tmp_path):
+    run = light_run(tmp_path / "run", 7)
+    own = Store(tmp_path / "store")
+    own.folder.mkdir()
+    (own.folder / "linked").symlink_to(run, target_is_directory=True)
+    made = create_checkpoint(run, {"alias": "made"}, store=own)
+    (made.folder / "outside").symlink_to(run, target_is_directory=True)
+    assert own.delete("linked").id == "linked"
+    own.delete("made")
+    assert sorted(os.listdir(own.folder)) == [".lock", "index.json"]
+    assert (run / "model.weights.h5").is_file()
+
+
+def test_a_shared_alias_is_not_deleted(tmp_path):
+    own = Store(tmp_path / "store")
+    run = light_run(tmp_path / "run", 7)
+    ids = {create_checkpoint(run, {"alias": "same"}, store=own).id for _ in range(2)}
+    with pytest.raises(
+        CheckpointError, match=r"`same` is the alias of 2 checkpoints; delete one by its id: "
+    ) as caught:
+        own.delete("same")
+    assert all(each in str(caught.value) for each in ids)
+    assert {each.id for each in own.entries()} == {*ids, EMBEDDED_ID}
+
+
+def test_nothing_is_left_of_what_fails(tmp_path, monkeypatch):
+    own = Store(tmp_path / "store")
+    with pytest.raises(CheckpointError, match=r"state.json: cannot be read"):
+        create_checkpoint(tmp_path, {}, store=own)
+    with pytest.raises(RuntimeError), own.adding("abc") as folder:  # noqa: PT012
+        (folder / "file").write_text("half")
+        raise RuntimeError
+    assert sorted(os.listdir(own.folder)) == [".lock", "index.json"]
+    with own.adding("abc") as folder:
+        (folder / "file").write_text("whole")
+    with pytest.raises(OutputError, match=r"abc: exists already; .*lumi checkpoint delete abc"), own.adding("abc"):
+        pass
+    monkeypatch.setattr(store, "bring_to_disk", lambda folder: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(OutputError, match=r"store: the store of checkpoints cannot be changed \(No space left\)"):
+        create_checkpoint(light_run(tmp_path / "run", 7), {}, store=own)
+    assert sorted(os.listdir(own.folder)) == [".lock", "abc", "index.json"]
+
+
+def test_a_store_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot be changed .*LUMI_HOME"):
+        create_checkpoint(light_run(tmp_path / "run", 7), {}, store=Store(tmp_path / "file" / "store"))
+
+
+def test_what_is_being_written_is_left_alone_by_others(tmp_path):
+    own = Store(tmp_path / "store")
+    with own.adding("slow") as unfinished:
+        (unfinished / "file").write_text("half")
+        create_checkpoint(light_run(tmp_path / "run", 7), {}, store=own)  # clears leftovers
+        (own.folder / ".unfinished-dead").mkdir()
+        create_checkpoint(light_run(tmp_path / "more", 7), {}, store=own)
+        assert not (own.folder / ".unfinished-dead").exists()
+    assert (own.folder / "slow" / "file").read_text() == "half"
+
+
+def test_waiting_for_a_lock_ends(tmp_path, monkeypatch):
+    own = Store(tmp_path / "store")
+    run = light_run(tmp_path / "run", 7)
+    create_checkpoint(run, {}, store=own)
+    monkeypatch.setattr(store, "_LOCK_SECONDS", 0.05)
+    held = store._wait_for(own.folder / ".lock")
+    with pytest.raises(OutputError, match="another process has been changing the store"):
+        create_checkpoint(run, {}, store=own)
+    assert len(own.entries()) == 2  # readers wait for nobody
+    os.close(held)
+    create_checkpoint(run, {}, store=own)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [("killed", {"kills": 40, "left": [".lock"]}), ("together", {"first": 10, "third": 1})],
+)
+def test_several_processes(tmp_path, what, told):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.checkpoints.killed_writers", what, str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == told

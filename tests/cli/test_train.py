@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from luminoth.checkpoints import store
+from luminoth.checkpoints import loading, runs
 from luminoth.cli.main import main
 from luminoth.config import dump_config
 from luminoth.training import loop
@@ -134,6 +134,6 @@ def test_sigterm_to_the_installed_command_saves_first(files):
             process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 130, "".join(lines)
     assert "the same command resumes" in lines[-1]
-    [(step, checkpoint)] = store.list_checkpoints(folder / "jobs" / "run")
+    [(step, checkpoint)] = runs.list_checkpoints(folder / "jobs" / "run")
     assert step >= 2
-    assert store.load_model(checkpoint).step == step
+    assert loading.load_model(checkpoint).step == step

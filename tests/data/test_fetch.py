@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from luminoth import web
 from luminoth.data.readers import fetch
 from luminoth.data.readers.base import AnnotatedImage
 from luminoth.data.readers.checks import make_example
@@ -64,7 +65,7 @@ def server(monkeypatch):
     """Its address, and how often each name was `asked` for."""
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
-    fetch._web.cache_clear()
+    web.opener.cache_clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.asked, server.lock = Counter(), threading.Lock()
     server.gate, server.slow_until = threading.Barrier(8), threading.Event()
@@ -74,7 +75,7 @@ def server(monkeypatch):
     server.slow_until.set()
     server.shutdown()
     server.server_close()
-    fetch._web.cache_clear()
+    web.opener.cache_clear()
 
 
 def picture(folder, server, name):

@@ -7,6 +7,7 @@ from luminoth.data.report import Kind
 from luminoth.data.transform.run import transform
 from luminoth.data.transform.selection import Filters
 from luminoth.errors import DataError
+from luminoth.web import RequestError
 from tests.data.source_sets import picture_bytes
 
 CLASSES = "/m/0k4j,Car\n/m/01g317,Person\n/m/015qff,Traffic light\n"
@@ -272,7 +273,7 @@ def test_only_absent_pictures_are_fetched_to_where_they_belong(write, monkeypatc
 def test_a_transform_fetches_what_the_filters_leave(write, monkeypatch, tmp_path_factory):
     def download(url, path, timeout):
         if path.stem == "c":
-            raise fetch._FailedError(f"HTTP 404 Not Found from {url}")
+            raise RequestError(f"HTTP 404 Not Found from {url}")
         path.write_bytes(picture_bytes())
 
     monkeypatch.setattr(fetch, "_download", download)

@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from luminoth.data.record_files import count_records, find_records, list_splits, read_classes, write_classes
+from luminoth.data.record_files import (
+    count_records,
+    find_records,
+    hash_records,
+    list_splits,
+    read_classes,
+    write_classes,
+)
 from luminoth.data.records import RecordWriter
 from luminoth.errors import DataError
 
@@ -22,6 +29,20 @@ def test_count_records(tmp_path):
     write_records(tmp_path / "b.tfrecords", 2)
     (tmp_path / "c.tfrecords").write_bytes(b"")
     assert count_records([tmp_path / "a.tfrecords", tmp_path / "b.tfrecords", tmp_path / "c.tfrecords"]) == 5
+
+
+def test_records_are_told_apart(tmp_path):
+    def records(name, *contents):
+        with RecordWriter(tmp_path / name) as writer:
+            for content in contents:
+                writer.write(content)
+        return tmp_path / name
+
+    whole = hash_records([records("whole", b"first", b"second", b"")])
+    assert hash_records([records("1", b"first"), records("2", b"second", b"")]) == whole  # shards of the same
+    others = [(b"first", b"second"), (b"second", b"first", b""), (b"first", b"secone", b""), ()]
+    assert len({whole, *(hash_records([records("x", *contents)]) for contents in others)}) == 5
+    assert len(whole) == 64
 
 
 @pytest.mark.parametrize("lost", [1, 20, 44, 70])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from luminoth.checkpoints import store
+from luminoth.checkpoints import loading, store
 from luminoth.config import config_from_dict
 from luminoth.types import DetectorOutput
 
@@ -77,7 +77,7 @@ def install(monkeypatch: pytest.MonkeyPatch, **image_preprocessing) -> BrightRec
 
     def load_model(folder, *, precision, xla):
         model.loaded_with = {"precision": precision, "xla": xla}
-        return store.LoadedModel(model, config, CLASSES, folder, 1)
+        return loading.LoadedModel(model, config, CLASSES, folder, 1)
 
-    monkeypatch.setattr(store, "load_model", load_model)
+    monkeypatch.setattr(loading, "load_model", load_model)
     return model

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from luminoth.checkpoints import store
+from luminoth.checkpoints import runs
 from luminoth.errors import CheckpointError, ConfigError, ImageError
 from luminoth.inference import detector as detector_module
 from luminoth.inference.detector import Detector
@@ -176,7 +176,7 @@ def test_which_checkpoint_is_taken(monkeypatch, tmp_path):
     with pytest.raises(CheckpointError, match=r"jobs/first: the run of .*run\.yml has no checkpoint yet; .*lumi train"):
         Detector(config=config)
     newest = tmp_path / "jobs/first/ckpt-7"
-    monkeypatch.setattr(store, "latest_checkpoint", lambda run: newest if run == newest.parent else None)
+    monkeypatch.setattr(runs, "latest_checkpoint", lambda run: newest if run == newest.parent else None)
     assert Detector(config=str(config)).checkpoint == newest
     assert Detector(config=[config]).checkpoint == newest
     with pytest.raises(ConfigError, match="not both"):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from luminoth.checkpoints.store import load_model, save_checkpoint
+from luminoth.checkpoints.loading import load_model
+from luminoth.checkpoints.runs import save_checkpoint
 from luminoth.config import load_config
 from luminoth.inference.detector import Detector
 from luminoth.models.build import build_model

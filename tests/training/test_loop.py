@@ -1,5 +1,6 @@
 import math
 import os
+import re
 import shutil
 import signal
 from itertools import pairwise
@@ -10,7 +11,10 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from luminoth.checkpoints import store
+from luminoth.checkpoints.folder import read_state
+from luminoth.checkpoints.loading import load_model
+from luminoth.checkpoints.runs import list_checkpoints
+from luminoth.checkpoints.store import find_checkpoint
 from luminoth.data.record_files import write_classes
 from luminoth.errors import (
     CheckpointError,
@@ -119,7 +123,9 @@ def test_another_batch_size_goes_on_in_the_data_where_it_stopped(dataset, tmp_pa
     run(tiny_config(dataset, tmp_path, max_steps=4))
     result, _ = run(tiny_config(dataset, tmp_path, max_steps=6, batch_size=1))
     assert starts == [0, 8]
-    assert store.read_state(result.checkpoint)["data"]["images_seen"] == 8 + 2
+    data = read_state(result.checkpoint)["data"]
+    assert data["images_seen"] == 8 + 2
+    assert re.fullmatch("[0-9a-f]{64}", data["hash"])
 
 
 def test_a_finished_run_is_left_alone(dataset, tmp_path, tiny_model):
@@ -141,7 +147,7 @@ def test_checkpoints_come_every_n_steps_and_the_newest_are_kept(dataset, tmp_pat
     config = tiny_config(dataset, tmp_path, max_steps=7, save_checkpoint_steps=2, checkpoints_max_keep=2)
     _, events = run(config)
     assert [event.step for event in events if isinstance(event, CheckpointSaved)] == [2, 4, 6, 7]
-    assert [step for step, _ in store.list_checkpoints(tmp_path / "run")] == [6, 7]
+    assert [step for step, _ in list_checkpoints(tmp_path / "run")] == [6, 7]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -162,7 +168,7 @@ def test_a_second_interrupt_aborts_at_once(dataset, tmp_path, tiny_model):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run(tiny_config(dataset, tmp_path), twice)
-    assert store.list_checkpoints(tmp_path / "run") == []
+    assert list_checkpoints(tmp_path / "run") == []
     assert signal.getsignal(signal.SIGINT) == before
 
 
@@ -190,7 +196,7 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(dataset, tmp_path, tiny_
     assert "picture-4: car [" in message
     assert "picture-5: person [" in message
     assert "\n" not in message
-    assert [step for step, _ in store.list_checkpoints(tmp_path / "run")] == [1, 2]
+    assert [step for step, _ in list_checkpoints(tmp_path / "run")] == [1, 2]
 
 
 def read_scalars(folder):
@@ -311,7 +317,7 @@ def test_the_real_detector_trains_and_resumes_exactly(dataset, tmp_path):
         "total_loss",
         "no_reg_loss",
     }
-    loaded = store.load_model(store.find_checkpoint(tmp_path / "again" / "run"))
+    loaded = load_model(find_checkpoint(tmp_path / "again" / "run"))
     assert (loaded.step, loaded.classes) == (3, CLASSES)
 
 

@@ -9,7 +9,10 @@
     published.py      the published models: file, checksum, score, licence
     recognise.py      which of them a file is
     converter.py      the whole way, from a file to a checkpoint's folder
+    own_weights.py    the same for weights of this project
+    golden.py         what another implementation computed from weights that can be rebuilt
+    parity.py         how near a converted model's numbers are to it
     models/           the configuration of each model
 
-Everything but the last step works without TensorFlow; nothing here needs torch.
+Everything but the last step and the comparison works without TensorFlow; nothing here needs torch.
 """

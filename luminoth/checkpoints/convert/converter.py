@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from luminoth.checkpoints import store
-from luminoth.checkpoints.convert.coco_classes import COCO_80, COCO_90
 from luminoth.checkpoints.convert.detectron2 import DETECTRON2
 from luminoth.checkpoints.convert.mapping import convert_weights, left_out
 from luminoth.checkpoints.convert.pickle_file import read_detectron2_file
@@ -27,6 +25,9 @@ from luminoth.checkpoints.convert.recognise import published_model, recognise
 from luminoth.checkpoints.convert.safe_pickle import shown
 from luminoth.checkpoints.convert.torch_file import is_torch_file, read_torch_file
 from luminoth.checkpoints.convert.torchvision import TORCHVISION
+from luminoth.checkpoints.folder import refuse_existing
+from luminoth.checkpoints.publish import publish_model
+from luminoth.checkpoints.store import Store
 from luminoth.errors import CheckpointError, LuminothError
 
 CONFIGURATIONS = Path(__file__).parent / "models"
@@ -59,7 +60,9 @@ class SourceWeights:
 
     @property
     def id(self) -> str:
-        """Of the checkpoint: the same for the same file, whoever converts it."""
+        """Of the checkpoint: the same for the same file, whoever converts it; a published one's is known before."""
+        if self.is_published:
+            return self.model.id
         return hashlib.sha256(f"{self.digests['sha256']} {self.model.name}".encode()).hexdigest()[:_ID_DIGITS]
 
 
@@ -141,13 +144,16 @@ def convert_state(
 
 
 def convert_source(
-    source: SourceWeights, destination: str | os.PathLike | None = None
+    source: SourceWeights,
+    destination: str | os.PathLike | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> tuple[Path, ConversionReport]:
     """Writes the published form of a checkpoint from weights that were read.
 
     Args:
         source: see `read_source`.
         destination: the folder to create, which must not exist; None: `$LUMI_HOME/checkpoints/<id>`.
+        facts: for `metadata.json`, in the place of what is known of the source.
 
     Returns:
         The folder, and what was converted.
@@ -156,17 +162,25 @@ def convert_source(
         CheckpointError: a tensor is missing, left over or misshapen; nothing was written then.
         OutputError: the destination exists or cannot be written.
     """
-    from luminoth.config import load_config
     from luminoth.models.build import build_model
 
-    folder = Path(destination) if destination is not None else store.published_folder() / source.id
-    store.refuse_existing(folder)
-    config = load_config([CONFIGURATIONS / f"{source.model.architecture}.yml"])
-    classes = COCO_90 if source.model.family == OF_TORCHVISION else COCO_80
-    model = build_model(config, len(classes))
+    metadata = _metadata(source) | dict(facts or {})
+    if destination is None:  # before the long work
+        Store().refuse_existing(metadata["id"])
+    else:
+        refuse_existing(Path(destination))
+    config = read_configuration(source.model)
+    model = build_model(config, len(source.model.classes))
     report = load_source(source, model)
-    store.export_published(model, config, classes, _metadata(source), folder)
+    folder = publish_model(model, config, source.model.classes, metadata, destination and Path(destination))
     return folder, report
+
+
+def read_configuration(model: PublishedModel) -> Any:
+    """The `Config` of a published model."""
+    from luminoth.config import load_config
+
+    return load_config([CONFIGURATIONS / f"{model.architecture}.yml"])
 
 
 def load_source(source: SourceWeights, model: Any) -> ConversionReport:
@@ -201,17 +215,20 @@ def _metadata(source: SourceWeights) -> dict[str, Any]:
     model = source.model
     facts = {
         "id": source.id,
-        "name": f"Faster R-CNN of {model.family}: {model.name}",
-        "alias": model.name,
-        "papers": list(model.papers),
+        "name": model.title,
+        "model": model.name,
+        "paper": list(model.papers),
+        "origin": "converted",
+        "environment": {},  # what trained it is not known; this machine only converted it
         "source_file": source.path.name,
         "source_sha256": source.digests["sha256"],
     }
     if source.is_published:
-        scores = {"data_set": "COCO val2017", "AP": model.box_ap / 100, "measured_by": "the authors of the weights"}
-        return {**facts, "source": model.url, "licence": model.licence, "scores": scores}
+        known = {"alias": model.alias, "licence": model.licence, "scores": model.scores, "data": {"name": "COCO"}}
+        return {**facts, **known, "source": model.url, "url": model.url}
     return {
         **facts,
+        "alias": model.name,
         "source": f"weights for the architecture of {model.name}, converted from {source.path.name}",
         "licence": "that of the file it was converted from",
         "scores": {},

@@ -6,9 +6,17 @@ left out). No weights come with this package; they are fetched from their author
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
+from luminoth.checkpoints.convert.coco_classes import COCO_80, COCO_90
+
 TORCHVISION, DETECTRON2 = "torchvision", "detectron2"
+
+# Luminoth's names for the detector with the best boxes and for the quickest one.
+ALIASES = {"fasterrcnn_resnet50_fpn_v2": "accurate", "fasterrcnn_mobilenet_v3_large_320_fpn": "fast"}
+
+_ID_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -16,7 +24,7 @@ class PublishedModel:
     """One file of weights.
 
     Attributes:
-        name: how it is asked for, and the alias of its checkpoint.
+        name: how it is asked for.
         family: the library that published it, `torchvision` or `detectron2`.
         architecture: of its configuration, `models/<architecture>.yml`; trained for longer, it is the same one.
         url: of the file.
@@ -24,6 +32,7 @@ class PublishedModel:
         digest_start: that beginning, in hexadecimal digits.
         box_ap: box AP on COCO val2017, in percent.
         parameters: how many it has; None: not published.
+        file_size: in bytes, to a tenth of a MiB; None: not published.
         papers: what to cite.
     """
 
@@ -35,7 +44,36 @@ class PublishedModel:
     digest_start: str
     box_ap: float
     parameters: int | None
+    file_size: int | None
     papers: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """Of the checkpoint that the file becomes: known before the file is, and the same on every machine."""
+        return hashlib.sha256(f"{self.file_name} {self.digest} {self.digest_start}".encode()).hexdigest()[:_ID_DIGITS]
+
+    @property
+    def alias(self) -> str:
+        """Of its checkpoint; it is found by its name, too."""
+        return ALIASES.get(self.name, self.name)
+
+    @property
+    def title(self) -> str:
+        return f"Faster R-CNN of {self.family}: {self.name}"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """In the order of their ids; torchvision's have unused ones among them."""
+        return COCO_90 if self.family == TORCHVISION else COCO_80
+
+    @property
+    def scores(self) -> dict[str, str | float]:
+        """As `metadata.json` has them: fractions of 1."""
+        return {
+            "data_set": "COCO val2017",
+            "AP": round(self.box_ap / 100, 4),
+            "measured_by": "the authors of the weights",
+        }
 
     @property
     def file_name(self) -> str:
@@ -65,7 +103,9 @@ _TORCHVISION_URL = "https://download.pytorch.org/models"
 _DETECTRON2_URL = "https://dl.fbaipublicfiles.com/detectron2/COCO-Detection"
 
 
-def _torchvision(name: str, file: str, box_ap: float, parameters: int, *papers: str) -> PublishedModel:
+def _torchvision(
+    name: str, file: str, box_ap: float, parameters: int, mebibytes: float, *papers: str
+) -> PublishedModel:
     return PublishedModel(
         name=name,
         family=TORCHVISION,
@@ -75,6 +115,7 @@ def _torchvision(name: str, file: str, box_ap: float, parameters: int, *papers: 
         digest_start=file.rpartition("-")[2],
         box_ap=box_ap,
         parameters=parameters,
+        file_size=round(mebibytes * 2**20),
         papers=(_FASTER_RCNN, *papers),
     )
 
@@ -93,26 +134,27 @@ def _detectron2(architecture: str, schedule: str, number: int, md5: str, box_ap:
         digest_start=md5,
         box_ap=box_ap,
         parameters=None,
+        file_size=None,
         papers=tuple(papers),
     )
 
 
 _MODELS = (
     _torchvision(
-        "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_coco-258fb6c6", 37.0, 41_755_286, _FPN
+        "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_coco-258fb6c6", 37.0, 41_755_286, 159.7, _FPN
     ),
     _torchvision(
-        "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a", 46.7, 43_712_278, _FPN, _V2
+        "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a", 46.7, 43_712_278, 167.1, _FPN, _V2
     ),
     _torchvision(
         "fasterrcnn_mobilenet_v3_large_fpn",
         "fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7",
-        32.8, 19_386_354, _FPN, _MOBILENET,
+        32.8, 19_386_354, 74.2, _FPN, _MOBILENET,
     ),
     _torchvision(
         "fasterrcnn_mobilenet_v3_large_320_fpn",
         "fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9",
-        22.8, 19_386_354, _FPN, _MOBILENET,
+        22.8, 19_386_354, 74.2, _FPN, _MOBILENET,
     ),
     _detectron2("R_50_C4", "1x", 137257644, "721ade", 35.7),
     _detectron2("R_50_DC5", "1x", 137847829, "51d356", 37.3),

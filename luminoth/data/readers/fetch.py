@@ -6,38 +6,23 @@ make_example(image, ..., not_fetched=failures.get(image.image_id, ""))
 
 from __future__ import annotations
 
-import http.client
 import os
-import ssl
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache, partial
-from http import HTTPStatus
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import urlsplit
 
+from luminoth import web
 from luminoth.data.readers.base import AnnotatedImage
 from luminoth.errors import DownloadError, OutputError
+from luminoth.web import RequestError
 
 _THREADS = 16  # they only wait for the network
-_BLOCK = 1 << 16
-# The server is busy or broken for the moment; all other refusals would be the same the next time.
-_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600)})
 _ENOUGH_TO_JUDGE = 4  # pictures that all could not connect: then it is the network
-
-
-class _FailedError(Exception):
-    """A picture that could not be had, and why; `passing` when it may be otherwise a moment later."""
-
-    def __init__(self, reason: str, *, passing: bool = False, unconnected: bool = False) -> None:
-        super().__init__(reason)
-        self.passing, self.unconnected = passing, unconnected
 
 
 def fetch_pictures(
@@ -81,13 +66,13 @@ def fetch_pictures(
     return {image_id: f"could not be downloaded: {failure}" for image_id, failure in failures.items()}
 
 
-def _fetch(image: AnnotatedImage, timeout: float, tries: int, pause: float) -> _FailedError | None:
+def _fetch(image: AnnotatedImage, timeout: float, tries: int, pause: float) -> RequestError | None:
     for attempt in range(tries):
         if attempt:
             time.sleep(pause * 2 ** (attempt - 1))
         try:
             _download(image.url, image.path, timeout)
-        except _FailedError as failed:
+        except RequestError as failed:
             failure = failed
             if not failure.passing:
                 break
@@ -98,15 +83,18 @@ def _fetch(image: AnnotatedImage, timeout: float, tries: int, pause: float) -> _
 
 def _download(url: str, path: Path, timeout: float) -> None:
     """One try; leaves the whole picture at `path`, or nothing."""
-    with _open(url, timeout) as response:
+    with web.ask(url, timeout) as response:
         kind = response.headers.get_content_type() if "Content-Type" in response.headers else ""
         if kind.startswith("text/"):
-            raise _FailedError(f"{url} answered with {kind}, not with a picture")
+            raise RequestError(f"{url} answered with {kind}, not with a picture")
         beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with beside.open("wb") as file:
-                _copy_whole(response, file, url)
+                for block in web.read_blocks(response, url):
+                    file.write(block)
+                if file.tell() == 0:
+                    raise RequestError(f"nothing came from {url}", passing=True)
             beside.replace(path)
         except OSError as error:
             raise OutputError(
@@ -116,66 +104,3 @@ def _download(url: str, path: Path, timeout: float) -> None:
         finally:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
-
-
-def _open(url: str, timeout: float) -> http.client.HTTPResponse:
-    try:
-        return _web().open(url, timeout=timeout)
-    except urllib.error.HTTPError as error:
-        error.close()
-        reason = f"HTTP {error.code} {error.reason} from {url}"
-        raise _FailedError(reason, passing=error.code in _PASSING) from error
-    except (OSError, http.client.HTTPException) as error:  # a URLError is an OSError
-        reason = f"{_reason(error)}, asking for {url}"
-        raise _FailedError(reason, passing=True, unconnected=isinstance(error, OSError)) from error
-    except ValueError as error:
-        raise _FailedError(f"{url} is no address ({error})") from error
-
-
-@cache
-def _web() -> urllib.request.OpenerDirector:
-    """Opens http and https, also through a proxy and after a redirection, and nothing else: no file:, no ftp:.
-
-    Made once, for reading the certificates takes longer than asking for a picture.
-    """
-    web = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        web.add_handler(handler)
-    web.addheaders = [("User-Agent", "luminoth")]
-    return web
-
-
-def _copy_whole(response: http.client.HTTPResponse, file: BinaryIO, url: str) -> None:
-    """Copies the body; what the server said of its length must be true."""
-    got = 0
-    while block := _read(response, url):
-        file.write(block)
-        got += len(block)
-    said = response.headers.get("Content-Length", "")
-    if said.isdigit() and got != int(said):
-        raise _FailedError(f"only {got} of {said} bytes came from {url}", passing=True)
-    if got == 0:
-        raise _FailedError(f"nothing came from {url}", passing=True)
-
-
-def _read(response: http.client.HTTPResponse, url: str) -> bytes:
-    try:
-        return response.read(_BLOCK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _FailedError(f"{_reason(error)}, while {url} was coming", passing=True) from error
-
-
-def _reason(error: Exception) -> str:
-    """What an error of the network says, without the layers around it."""
-    inner = getattr(error, "reason", error)
-    if isinstance(inner, TimeoutError):
-        return "no answer in time"
-    return getattr(inner, "strerror", None) or str(inner) or type(inner).__name__

@@ -10,58 +10,35 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from luminoth.checkpoints import store
-from luminoth.checkpoints.convert import converter
+from luminoth import __version__
 from luminoth.checkpoints.convert.coco_classes import COCO_90
 from luminoth.checkpoints.convert.converter import convert_source, load_source, read_source, read_weights
-from luminoth.checkpoints.convert.mapping import find_sources
 from luminoth.checkpoints.convert.published import PUBLISHED
-from luminoth.checkpoints.convert.torchvision import TORCHVISION
+from luminoth.checkpoints.folder import hash_files
+from luminoth.checkpoints.loading import load_model
+from luminoth.checkpoints.store import find_checkpoint
 from luminoth.cli.main import main
-from luminoth.config import load_config
 from luminoth.errors import CheckpointError, OutputError
 from luminoth.models.base import named_weights
-from luminoth.models.build import build_model
+from tests.checkpoints.convert.small_model import NAME, install_small_model, small_model, small_state
 from tests.checkpoints.convert.torch_writer import called, dictionary, state_file, value, whole, zip_file
-
-NAME = "fasterrcnn_resnet50_fpn"
-SMALL = """
-model:
-  type: fasterrcnn
-  network: {features: fpn}
-  base_network: {architecture: thin_resnet, width: 8}
-  fpn: {channels: 8}
-  anchors: {sizes: [[32], [64], [128], [256], [512]]}
-  rpn: {num_channels: 8}
-  rcnn: {layer_sizes: [8, 8], use_mean: false, roi: {pooled_width: 7, pooled_height: 7}}
-"""
 
 
 @pytest.fixture(autouse=True)
 def small_configuration(tmp_path, monkeypatch):
     """The small model in the place of the published one; checkpoints go to a home of the test's own."""
-    configurations = tmp_path / "configurations"
-    configurations.mkdir()
-    (configurations / f"{NAME}.yml").write_text(SMALL)
-    monkeypatch.setattr(converter, "CONFIGURATIONS", configurations)
     monkeypatch.setenv("LUMI_HOME", str(tmp_path / "home"))
-    return configurations / f"{NAME}.yml"
+    return install_small_model(monkeypatch, tmp_path)
 
 
 @pytest.fixture
-def model(small_configuration):
-    return build_model(load_config([small_configuration]), len(COCO_90))
+def model():
+    return small_model()
 
 
 @pytest.fixture
 def state(model):
-    """What torchvision would save of such a model."""
-    random = np.random.default_rng(0)
-    shapes = {path: tuple(variable.shape) for path, variable in named_weights(model).items()}
-    state = {}
-    for path, source in find_sources(shapes, TORCHVISION).items():
-        state[source.name] = random.uniform(0.5, 1, source.layout.there(shapes[path])).astype(np.float32)
-    return state | {"backbone.body.bn1.num_batches_tracked": np.array(3)}
+    return small_state(model)
 
 
 @pytest.fixture
@@ -81,9 +58,9 @@ def test_a_checkpoint_that_predicting_can_load(tmp_path, monkeypatch, file, stat
     published(monkeypatch, file)
     folder, report = convert_source(read_source(file, NAME))
 
-    found = store.find_checkpoint(NAME)
+    found = find_checkpoint(NAME)
     assert folder == found == tmp_path / "home" / "checkpoints" / found.name
-    loaded = store.load_model(found)
+    loaded = load_model(found)
     weights = {path: variable.numpy() for path, variable in named_weights(loaded.model).items()}
     assert (loaded.step, loaded.classes) == (0, list(COCO_90))
     np.testing.assert_array_equal(
@@ -102,18 +79,27 @@ def test_a_checkpoint_that_predicting_can_load(tmp_path, monkeypatch, file, stat
 
     metadata = json.loads((folder / "metadata.json").read_text())
     assert metadata.pop("created")
+    assert metadata.pop("files") == hash_files(folder)
+    assert metadata.pop("environment") == {}
     assert metadata == {
-        "id": folder.name,
+        "format": 1,
+        "description": "",
+        "luminoth": __version__,
+        "origin": "converted",
+        "data": {"name": "COCO", "classes": len(COCO_90)},
+        "id": PUBLISHED[NAME].id,
+        "model": NAME,
+        "url": PUBLISHED[NAME].url,
         "name": f"Faster R-CNN of torchvision: {NAME}",
         "alias": NAME,
-        "papers": list(PUBLISHED[NAME].papers),
+        "paper": list(PUBLISHED[NAME].papers),
         "source_file": "weights.pth",
         "source_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "source": PUBLISHED[NAME].url,
         "licence": PUBLISHED[NAME].licence,
         "scores": {"data_set": "COCO val2017", "AP": 0.37, "measured_by": "the authors of the weights"},
     }
-    assert len(folder.name) == 12
+    assert folder.name == PUBLISHED[NAME].id
     assert str(tmp_path) not in (folder / "config.yml").read_text()
     with pytest.raises(OutputError, match="exists already"):
         convert_source(read_source(file, NAME))
@@ -124,6 +110,7 @@ def test_other_weights_of_the_architecture_carry_no_scores(tmp_path, file):
     metadata = json.loads((folder / "metadata.json").read_text())
     assert folder == tmp_path / "mine"
     assert (metadata["scores"], metadata["licence"]) == ({}, "that of the file it was converted from")
+    assert (metadata["alias"], metadata["model"], metadata["id"] == PUBLISHED[NAME].id) == (NAME, NAME, False)
     assert "Not the published file, whose SHA-256 begins with 258fb6c6" in str(report)
 
 
@@ -168,7 +155,7 @@ def test_the_command(tmp_path, monkeypatch, capsys, file):
     published(monkeypatch, file)
     status, out, err = lumi(capsys, file, "--as", NAME)
     assert status == 0
-    assert out == f"{store.find_checkpoint(NAME)}\n"
+    assert out == f"{find_checkpoint(NAME)}\n"
     lines = err.splitlines()
     assert lines[0].startswith(f"{NAME}: ")
     assert lines[0].endswith(" parameters")

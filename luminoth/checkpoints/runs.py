@@ -1,0 +1,178 @@
+"""The checkpoints of a run, `ckpt-<step>/` in its folder: saved and pruned by training, listed and restored by all.
+
+Listing imports neither TensorFlow nor Keras.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from luminoth.checkpoints.folder import (
+    STATE_FILE,
+    UNFINISHED_PREFIX,
+    WEIGHTS_FILE,
+    is_checkpoint,
+    read_checkpoint_classes,
+    read_state,
+    write_facts,
+    written_whole,
+)
+from luminoth.checkpoints.weights_file import read_fitting_weights, read_weights_file, write_weights_file
+from luminoth.errors import CheckpointError
+
+# The layers whose outputs are classes.
+_OF_CLASSES = ("box_head/classes/", "box_head/deltas/")
+_CHECKPOINT_NAME = re.compile(r"ckpt-(\d+)")
+
+
+def run_folder(config: Any) -> Path:
+    """Where a run keeps its checkpoints and events: `train.job_dir` / `train.run_name`.
+
+    Without a run name it is made of the data set's folder and the model's type, so that the same
+    configuration finds the same run again.
+    """
+    job_dir = Path(config.train.job_dir).expanduser()
+    if config.train.run_name:
+        return job_dir / str(config.train.run_name)
+    dataset = Path(config.dataset.dir or "dataset")
+    # Luminoth's examples end in `.../tf`, which alone says nothing.
+    parts = [dataset.name] if dataset.name not in ("tf", "tfrecords", "records") else [*dataset.parts[-2:]]
+    return job_dir / "-".join([*(part for part in parts if part.strip("./")), config.model.type])
+
+
+def save_checkpoint(
+    run_dir: Path,
+    step: int,
+    *,
+    model: Any,
+    optimizer: Any,
+    config: Any,
+    classes: Sequence[str],
+    state: Mapping[str, Any],
+) -> Path:
+    """Saves everything training needs to go on as `run_dir/ckpt-<step>`.
+
+    Args:
+        run_dir: the run's folder, made when it is missing.
+        step: updates done so far.
+        model: a `DetectionModel`.
+        optimizer: its built Keras optimizer.
+        config: the resolved `Config`.
+        classes: the class names in the order of their ids.
+        state: further facts for `state.json`: seed, position in the data.
+
+    Raises:
+        CheckpointError: a weight is NaN or infinite; nothing is saved then.
+        OutputError: the folder cannot be written; earlier checkpoints are untouched.
+    """
+    folder = Path(run_dir) / f"ckpt-{step}"
+    weights = _named_weights(model)
+    with written_whole(folder) as unfinished:
+        write_weights_file(
+            unfinished / WEIGHTS_FILE,
+            weights,
+            step=step,
+            optimizer=optimizer,
+            trained=_trained_names(model, weights),
+        )
+        write_facts(unfinished, config, classes, {**state, "step": step})
+    return folder
+
+
+def list_checkpoints(run_dir: Path) -> list[tuple[int, Path]]:
+    """The whole checkpoints of a run as (step, folder), ascending; empty when there are none."""
+    try:
+        names = os.listdir(run_dir)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    matches = [match for name in names if (match := _CHECKPOINT_NAME.fullmatch(name))]
+    folders = [(int(match.group(1)), Path(run_dir) / match.group(0)) for match in matches]
+    return sorted((step, folder) for step, folder in folders if is_checkpoint(folder))
+
+
+def latest_checkpoint(run_dir: Path) -> Path | None:
+    """The newest whole checkpoint of a run."""
+    checkpoints = list_checkpoints(run_dir)
+    return checkpoints[-1][1] if checkpoints else None
+
+
+def prune_checkpoints(run_dir: Path, keep: int) -> list[Path]:
+    """Removes all but the newest `keep` (at least 1) checkpoints, and what earlier writers left unfinished.
+
+    Only for the process that writes to this run. Returns the checkpoints removed.
+    """
+    for leftover in Path(run_dir).glob(f"{UNFINISHED_PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    removed = [folder for _, folder in list_checkpoints(run_dir)[: -max(keep, 1)]]
+    for folder in removed:
+        # Renamed first: a removal cut short leaves no half checkpoint under a good name.
+        hidden = folder.with_name(f".{folder.name}.removed")
+        folder.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+    return removed
+
+
+def restore(folder: Path, model: Any, optimizer: Any = None) -> dict[str, Any]:
+    """Loads a checkpoint into a model and, unless it is None, its built optimizer.
+
+    Returns:
+        The contents of `state.json`.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or a tensor is missing, left over or of another shape;
+            the model is as it was then.
+    """
+    folder = Path(folder)
+    state = read_state(folder)
+    weights = _named_weights(model)
+    trained = _trained_names(model, weights)
+    step = read_weights_file(folder / WEIGHTS_FILE, weights, optimizer=optimizer, trained=trained)
+    if step != state["step"]:
+        raise CheckpointError(
+            f"{folder}: {WEIGHTS_FILE} is of step {step}, {STATE_FILE} of step {state['step']}; "
+            "they do not belong together"
+        )
+    return state
+
+
+def transfer(folder: Path, model: Any, classes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Loads what fits by name and shape of a checkpoint into a model for other data.
+
+    The layers whose outputs are classes fit only when the classes are the same, in the same order.
+
+    Args:
+        folder: the checkpoint's folder.
+        model: a `DetectionModel`.
+        classes: the model's class names in the order of their ids.
+
+    Returns:
+        Names of the tensors taken, and of the model's that were left as they are.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or nothing fits.
+    """
+    folder = Path(folder)
+    weights = _named_weights(model)
+    left_out = () if read_checkpoint_classes(folder) == list(classes) else _OF_CLASSES
+    wanted = {name: variable for name, variable in weights.items() if not name.startswith(left_out)}
+    taken = read_fitting_weights(folder / WEIGHTS_FILE, wanted)
+    if not taken:
+        raise CheckpointError(f"{folder}: none of its tensors fits the model by name and shape; is it of another kind?")
+    return tuple(taken), tuple(name for name in weights if name not in taken)
+
+
+def _named_weights(model: Any) -> dict[str, Any]:
+    from luminoth.models.base import named_weights
+
+    return named_weights(model)
+
+
+def _trained_names(model: Any, weights: Mapping[str, Any]) -> list[str]:
+    """Paths of the trainable weights in the order in which the optimizer numbers its slots."""
+    names = {id(variable): name for name, variable in weights.items()}
+    return [names[id(variable)] for variable in model.trainable_variables]
