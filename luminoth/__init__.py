@@ -10,9 +10,15 @@ Importing this package imports neither TensorFlow nor Keras: public names are lo
 """
 
 import importlib
+import os
 from typing import Any
 
 __version__ = "1.0.0.dev0"
+
+# TensorFlow uses oneDNN unasked only on processors with AVX-512. It serves the others as well: without it, convolutions
+# are slower, and those with dilation or groups (DC5, ResNeXt) have no gradient on a CPU. TensorFlow reads this when it
+# is imported.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _PUBLIC_NAMES = {
     "Detector": "luminoth.inference.detector",

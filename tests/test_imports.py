@@ -21,18 +21,19 @@ MAY_IMPORT = {
     "types": "",
     "fonts": "",
     "page": "",
+    "web": "",
     "image": "errors",
     "resize": "errors types image",
     "config": "errors types",
     "boxes": "errors types",
-    "backbones": "errors types boxes",
+    "backbones": "errors types web boxes",
     "models": "errors types config boxes backbones",
-    "data": "errors types fonts page image resize config boxes",
-    "checkpoints": "errors types config models",
+    "data": "errors types fonts page web image resize config boxes",
+    "checkpoints": "errors types web image resize config models",
     "inference": "errors types fonts image resize config boxes models checkpoints",
     "evaluation": "errors types page image resize config boxes models checkpoints inference data",
     "training": "errors types image resize config boxes models checkpoints inference data evaluation",
-    "cli": "errors types image resize config boxes models checkpoints inference data evaluation training",
+    "cli": "errors types web image resize config boxes models checkpoints inference data evaluation training",
 }
 
 # What these import at the top of a file besides Python's own library: they are loaded for every `--help`, or by
@@ -42,6 +43,7 @@ LIBRARIES_AT_TOP = {
     "errors": "",
     "types": "numpy",
     "fonts": "PIL",
+    "web": "",
     "image": "numpy PIL",
     "config": "pydantic pydantic_core yaml",
     "checkpoints": "numpy",
@@ -179,6 +181,14 @@ def test_public_names_resolve():
     assert set(luminoth.__all__) == set(dir(luminoth)) == {*luminoth._PUBLIC_NAMES, "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'Detecter'"):
         luminoth.Detecter  # noqa: B018
+
+
+def test_no_module_hides_a_function_of_the_checkpoints_api():
+    """Importing `luminoth.checkpoints.x` sets `x` on the package, over a function of that name."""
+    tree = ast.parse((ROOT / "checkpoints" / "__init__.py").read_text(encoding="utf-8"))
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert {"load", "download", "list"} <= functions
+    assert not functions & {path.stem for path in (ROOT / "checkpoints").iterdir()}
 
 
 def test_importing_luminoth_imports_nothing_else():

@@ -21,7 +21,7 @@ _COMMANDS = {
     "train": ("luminoth.cli.train", "Train a detector from a configuration file."),
     "eval": ("luminoth.cli.eval", "Measure checkpoints on a split of the data set."),
     "predict": ("luminoth.cli.predict", "Find objects in images, folders and videos."),
-    "checkpoint": ("luminoth.cli.checkpoint", "Convert published weights to checkpoints."),
+    "checkpoint": ("luminoth.cli.checkpoint", "List, make, share and convert checkpoints."),
     "config": ("luminoth.cli.config", "Show and check configuration files."),
 }
 

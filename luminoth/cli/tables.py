@@ -6,16 +6,17 @@ import sys
 from collections.abc import Sequence
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The first column to the left, numbers to the right; ends with a line break."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
+    """The first columns, `texts` of them, to the left, numbers to the right; ends with a line break."""
     from rich.cells import cell_len  # a Chinese class name is twice as wide as it has characters
 
     widths = [max(cell_len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines = []
     for row in [header, ["-" * width for width in widths], *rows]:
         room = [width - cell_len(cell) for cell, width in zip(row, widths, strict=True)]
-        numbers = [" " * space + cell for cell, space in zip(row[1:], room[1:], strict=True)]
-        lines.append("  ".join([row[0] + " " * room[0], *numbers]).rstrip())
+        left = [cell + " " * space for cell, space in zip(row[:texts], room[:texts], strict=True)]
+        right = [" " * space + cell for cell, space in zip(row[texts:], room[texts:], strict=True)]
+        lines.append("  ".join([*left, *right]).rstrip())
     return "\n".join(lines) + "\n"
 
 

@@ -20,7 +20,7 @@ def say(message: str) -> None:
 class Progress:
     """Counts items done. On a terminal it is a bar with rate and time left, elsewhere a line now and then."""
 
-    def __init__(self, label: str, total: int | None, unit: str, done: int = 0) -> None:
+    def __init__(self, label: str, total: int | None, unit: str, done: float = 0) -> None:
         self._label, self._total, self._unit = label, total, unit
         self._started = self._last_line = time.monotonic()
         self._done = self._done_before = done
@@ -29,7 +29,7 @@ class Progress:
             self._bar, self._task = _make_bar(label, total, unit, done)
             self._bar.start()
 
-    def advance(self, count: int = 1, note: str = "") -> None:
+    def advance(self, count: float = 1, note: str = "") -> None:
         """Counts `count` more items; `note` stands behind the bar (losses, a file's name)."""
         self._done += count
         rate = (self._done - self._done_before) / max(time.monotonic() - self._started, 1e-9)
@@ -38,7 +38,7 @@ class Progress:
         elif time.monotonic() - self._last_line >= _QUIET_INTERVAL_SECONDS:
             self._last_line = time.monotonic()
             of_total = f"/{self._total}" if self._total else ""
-            line = f"{self._label}: {self._done}{of_total} {self._unit}, {rate:.1f} {self._unit}/s {note}"
+            line = f"{self._label}: {self._done:.0f}{of_total} {self._unit}, {rate:.1f} {self._unit}/s {note}"
             say(line.rstrip())
 
     def say(self, message: str) -> None:
@@ -64,7 +64,7 @@ def progress(label: str, total: int | None = None, unit: str = "images") -> Iter
         bar.close()
 
 
-def _make_bar(label: str, total: int | None, unit: str, done: int):
+def _make_bar(label: str, total: int | None, unit: str, done: float):
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress

@@ -226,5 +226,5 @@ class EvalConfig(Section):
     precision: Precision = key("float32", PRECISION)
     xla: bool = key(False, XLA)
     image_vis: Literal["train", "eval", "debug"] | None = key(
-        "eval", "Pictures of an evaluation in TensorBoard; not drawn yet."
+        "eval", "The worst pictures of an evaluation in TensorBoard, ground truth beside detections; empty: none."
     )

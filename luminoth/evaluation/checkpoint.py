@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from luminoth.checkpoints.store import LoadedModel, load_model, read_checkpoint_classes
+from luminoth.checkpoints.folder import read_checkpoint_classes
+from luminoth.checkpoints.loading import LoadedModel, load_model
 from luminoth.data.record_files import CLASSES_FILE, count_records, find_records, read_classes
 from luminoth.errors import CheckpointError, ConfigError, DataError
-from luminoth.evaluation.evaluate import EvaluationResult, evaluate
+from luminoth.evaluation.coco_results import read_coco_results
+from luminoth.evaluation.evaluate import EvaluationResult, evaluate, evaluate_detections, read_objects
 from luminoth.resize import ResizeRule
 from luminoth.types import UNUSED_CLASS
 
@@ -72,6 +74,7 @@ def evaluate_checkpoint(
     """
     class_ids = match_classes(split, checkpoint)  # before the model is built, which takes long
     loaded = load_model(checkpoint)
+    loaded.model.freeze()
     result = evaluate(
         loaded.model,
         split.files,
@@ -83,11 +86,6 @@ def evaluate_checkpoint(
         max_detections=max_detections,
         on_progress=on_progress,
     )
-    if result.metrics.objects == 0:
-        raise DataError(
-            f"{', '.join(split.files)}: none of the {result.images} pictures of {split.name!r} has an object (crowd "
-            "regions do not count), there is nothing to measure against"
-        )
     return loaded, result
 
 
@@ -108,3 +106,20 @@ def match_classes(split: Split, checkpoint: Path) -> Sequence[int] | None:
             f"{', '.join(split.classes)}. Choose the checkpoint or the data set that belongs to the other"
         )
     return [classes.index(name) for name in split.classes]
+
+
+def evaluate_file(path: Path, split: Split, *, max_detections: int = 100) -> EvaluationResult:
+    """Evaluates the detections of a file in COCO's result form, of whatever program.
+
+    Args:
+        path: the file, see `read_coco_results`.
+        split: what they are of.
+        max_detections: as for `evaluate`.
+
+    Raises:
+        DataError: the file or a record cannot be read, or the file is of other pictures or classes, or no picture of
+            the split has an object.
+    """
+    ground_truths = read_objects(split.files)
+    detections = read_coco_results(path, ground_truths, split.classes)
+    return evaluate_detections(ground_truths, detections, split.classes, max_detections=max_detections)

@@ -20,37 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from luminoth.evaluation.ground_truth import GroundTruth
 from luminoth.types import Detections
 
 _IOU_50 = 0  # position of the threshold 0.50 among COCO's ten, 0.50 to 0.95
-_ALL_SIZES = 0  # position of "all" among COCO's four size ranges
+_IOU_75 = 5
+_ALL_SIZES, _SMALL, _MEDIUM, _LARGE = range(4)  # COCO's size ranges
 
-
-@dataclass(frozen=True, eq=False)
-class GroundTruth:
-    """What there is to be found in one picture.
-
-    Attributes:
-        boxes: [N, 4] float32 or float64, pixels of the original picture; N may be 0.
-        class_ids: [N] int32.
-        is_crowd: [N] bool; finding a crowd region counts neither for nor against a detector.
-        image_size: (height, width) of the original picture.
-        image_id: its name in the records.
-    """
-
-    boxes: np.ndarray
-    class_ids: np.ndarray
-    is_crowd: np.ndarray
-    image_size: tuple[int, int]
-    image_id: str = ""
-
-    def __post_init__(self) -> None:
-        count = len(self.class_ids)
-        if self.boxes.shape != (count, 4) or self.is_crowd.shape != (count,):
-            raise ValueError(
-                f"boxes, class_ids and is_crowd must have shapes [N, 4], [N] and [N]; got "
-                f"{self.boxes.shape}, {self.class_ids.shape} and {self.is_crowd.shape}"
-            )
+_SMALL_AREA, _MEDIUM_AREA = 32**2, 96**2
 
 
 @dataclass(frozen=True)
@@ -61,13 +38,18 @@ class ClassMetrics:
         name: the class.
         objects: how many there are to be found, crowd regions not counted.
         AP: mean over IoU thresholds 0.50 to 0.95, or None when there are no objects.
-        AP50: at an IoU of 0.50, or None.
+        AP50, AP75: at an IoU of 0.50 and of 0.75, or None.
+        AP_small, AP_medium, AP_large: as `AP`, of objects of that size, or None when there are none.
     """
 
     name: str
     objects: int
     AP: float | None
     AP50: float | None
+    AP75: float | None = None
+    AP_small: float | None = None
+    AP_medium: float | None = None
+    AP_large: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +64,7 @@ class CocoMetrics:
         images: how many pictures were looked at.
         objects: how many objects there are to be found, crowd regions not counted.
         max_detections: how many detections of a picture and class were looked at, the highest scores first.
+        objects_by_size: how many of them are `small`, `medium` and `large`.
     """
 
     figures: dict[str, float | None]
@@ -89,6 +72,7 @@ class CocoMetrics:
     images: int
     objects: int
     max_detections: int
+    objects_by_size: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values, ready for `json.dumps`."""
@@ -117,17 +101,41 @@ def coco_metrics(
         raise ValueError(f"{len(ground_truths)} ground truths cannot be compared with {len(detections)} detections")
     limits = [min(1, max_detections), min(10, max_detections), max_detections]
     evaluation = _evaluate(ground_truths, detections, class_names, limits)
-    objects = np.zeros(len(class_names), int)
-    for truth in ground_truths:
-        objects += np.bincount(truth.class_ids[~truth.is_crowd], minlength=len(class_names))
-    # [IoU threshold, recall level, class, size, limit of detections], -1 where there is no ground truth
-    precision = np.asarray(evaluation.eval["precision"])[:, :, :, _ALL_SIZES, -1]
-    by_class = [
-        ClassMetrics(name, int(objects[index]), _mean(precision[:, :, index]), _mean(precision[_IOU_50, :, index]))
+    objects, by_size = _count_objects(ground_truths, len(class_names))
+    # [IoU threshold, recall level, class, size], -1 all over where a class has no objects of that size
+    precision = np.asarray(evaluation.eval["precision"])[..., -1]
+    by_class = _by_class(class_names, objects, precision)
+    figures = {name: _known(value) for name, value in zip(_names(limits), evaluation.stats, strict=True)}
+    return CocoMetrics(figures, by_class, len(ground_truths), int(objects.sum()), max_detections, by_size)
+
+
+def _count_objects(ground_truths: Sequence[GroundTruth], classes: int) -> tuple[np.ndarray, dict[str, int]]:
+    """How many there are of each class [K], and of each size; crowd regions are not counted."""
+    is_object = ~_joined([each.is_crowd for each in ground_truths], (), np.bool_)
+    class_ids = _joined([each.class_ids for each in ground_truths], (), np.int64)[is_object]
+    boxes = _to_width_height(_joined([each.boxes for each in ground_truths], (4,), np.float64)[is_object])
+    areas = boxes[:, 2] * boxes[:, 3]
+    small, large = int((areas <= _SMALL_AREA).sum()), int((areas > _MEDIUM_AREA).sum())
+    by_size = {"small": small, "medium": len(areas) - small - large, "large": large}
+    return np.bincount(class_ids, minlength=classes), by_size
+
+
+def _by_class(class_names: Sequence[str], objects: np.ndarray, precision: np.ndarray) -> list[ClassMetrics]:
+    means = precision.mean(axis=(0, 1))  # [K, sizes]
+    at_50, at_75 = (precision[threshold, :, :, _ALL_SIZES].mean(axis=0) for threshold in (_IOU_50, _IOU_75))  # [K]
+    return [
+        ClassMetrics(
+            name=name,
+            objects=int(objects[index]),
+            AP=_known(means[index, _ALL_SIZES]),
+            AP50=_known(at_50[index]),
+            AP75=_known(at_75[index]),
+            AP_small=_known(means[index, _SMALL]),
+            AP_medium=_known(means[index, _MEDIUM]),
+            AP_large=_known(means[index, _LARGE]),
+        )
         for index, name in enumerate(class_names)
     ]
-    figures = {name: _known(value) for name, value in zip(_names(limits), evaluation.stats, strict=True)}
-    return CocoMetrics(figures, by_class, len(ground_truths), int(objects.sum()), max_detections)
 
 
 def _evaluate(
@@ -136,7 +144,7 @@ def _evaluate(
     class_names: Sequence[str],
     limits: list[int],
 ):
-    """Runs hotcoco; the result (a `hotcoco.COCOeval`) holds the matches, from which it can tell much more."""
+    """Runs hotcoco; the result is a `hotcoco.COCOeval`."""
     import hotcoco
 
     images = [
@@ -179,17 +187,12 @@ def _image_numbers(counts: list[int]) -> np.ndarray:
 
 
 def _joined(arrays: list[np.ndarray], row_shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    return np.concatenate([np.empty((0, *row_shape), dtype), *(np.asarray(array, dtype) for array in arrays)])
+    return np.concatenate([np.empty((0, *row_shape), dtype), *arrays], dtype=dtype, casting="unsafe")
 
 
 def _to_width_height(boxes: np.ndarray) -> np.ndarray:
     """[N, 4] float64 from corners to COCO's (x_min, y_min, width, height)."""
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-
-
-def _mean(precision: np.ndarray) -> float | None:
-    measured = precision[precision > -1]
-    return float(measured.mean()) if measured.size else None
 
 
 def _known(value: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -10,6 +11,21 @@ import tensorflow as tf
 from luminoth.backbones.layers import WeightedLayer
 from luminoth.errors import ModelError
 from luminoth.types import Batch, DetectorOutput
+
+
+class Examination(NamedTuple):
+    """What evaluation wants to know of a batch.
+
+    Attributes:
+        losses: as `compute_losses` gives them.
+        detections: as `detect` gives them.
+        proposals: the boxes that a second stage chose from, P a picture, class ids all 0; None where there is only
+            one stage.
+    """
+
+    losses: dict[str, tf.Tensor]
+    detections: DetectorOutput
+    proposals: DetectorOutput | None = None
 
 
 class DetectionModel(keras.Model):
@@ -55,6 +71,22 @@ class DetectionModel(keras.Model):
         Returns:
             Boxes in pixels of `images`, inside their picture, by descending score.
         """
+
+    def examine(
+        self, batch: Batch, *, seed: tf.Tensor, min_score: tf.Tensor | float, max_proposals: int
+    ) -> Examination:
+        """Losses, detections and proposals of a batch with its ground truth, for evaluation.
+
+        A model overrides this where it can share work between them.
+
+        Args:
+            batch: see `luminoth.types.Batch`.
+            seed: as for `compute_losses`.
+            min_score: as for `detect`.
+            max_proposals: P, the most proposals given of a picture.
+        """
+        losses = self.compute_losses(batch, training=False, seed=seed)
+        return Examination(losses, self.detect(batch.images, batch.image_sizes, min_score=min_score))
 
     def freeze(self) -> None:
         """Prepares the weights for inference: batch norm folded into the kernels, once, in the type of the features.

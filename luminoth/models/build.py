@@ -285,9 +285,8 @@ def _rpn_stages(config: Config) -> RPNStages:
         propose_in_training=partial(
             common, pre_nms_top_n=proposals.pre_nms_top_n, post_nms_top_n=proposals.post_nms_top_n
         ),
-        propose=partial(
-            common, pre_nms_top_n=proposals.test_pre_nms_top_n, post_nms_top_n=proposals.test_post_nms_top_n
-        ),
+        propose=partial(common, pre_nms_top_n=proposals.test_pre_nms_top_n),
+        num_proposals=proposals.test_post_nms_top_n,
         losses=partial(
             rpn_losses,
             **target.model_dump(),

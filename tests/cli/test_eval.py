@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import luminoth.cli.eval as eval_module
-from luminoth.checkpoints.store import LoadedModel
+from luminoth.checkpoints.loading import LoadedModel
 from luminoth.errors import CheckpointError, ConfigError, DataError, LuminothError
 from luminoth.evaluation import checkpoint as checkpoint_module
 from tests.evaluation.scripted import CLASSES, ScriptedDetector, as_answers, write_records
@@ -61,7 +61,11 @@ def lumi_eval(workspace: Path, *arguments: str, config: bool = True) -> SimpleNa
 
 
 def written(workspace: Path, run: str = "streets") -> list[str]:
-    return sorted(path.name for path in (workspace / "jobs" / run / "eval").glob("*"))
+    """The JSON files of evaluations; each has its detections beside it."""
+    folder = workspace / "jobs" / run / "eval"
+    names = sorted(path.stem for path in folder.glob("*.json"))
+    assert sorted(path.name for path in folder.glob("*.npz")) == [f"{name}.detections.npz" for name in names]
+    return [f"{name}.json" for name in names]
 
 
 def test_newest_checkpoint_by_default(workspace):
@@ -71,9 +75,10 @@ def test_newest_checkpoint_by_default(workspace):
     assert result.error is None
     lines = [line.split() for line in result.out.splitlines()]
     assert lines[0] == ["ckpt-100", "(step", "100)", "on", "val:", "3", "images,", "3", "objects"]
-    assert ["AP", "1.0000"] in lines
+    assert ["AP", "1.0000", "1.0000", "to", "1.0000"] in lines
     assert ["AP_large", "-"] in lines
-    assert ["bus", "1", "1.0000", "1.0000"] in lines
+    assert ["bus", "1", "1.0000", "1.0000", "1.000", "0.900", "1.000", "1.000"] in lines
+    assert ["missed", "0", "0.0000"] in lines
     assert ["rpn_cls_loss", "2.0000"] in lines
     assert ["total_loss", "3.5000"] in lines  # 2 + 0 + 0 + (0 + 1, none, 2) / 3 + 0.5
     assert "Evaluating" not in result.out
@@ -117,8 +122,8 @@ def test_same_classes_in_another_order(workspace):
     add_checkpoint(workspace, 1, ["bus", "car", "person"])
     lines = [line.split() for line in lumi_eval(workspace).out.splitlines()]
     # The scripted detector answers 0 for a car, which is this checkpoint's bus: only persons are right.
-    assert ["person", "1", "1.0000", "1.0000"] in lines
-    assert ["bus", "1", "0.0000", "0.0000"] in lines
+    assert ["person", "1", "1.0000", "1.0000"] in [line[:4] for line in lines]
+    assert ["bus", "1", "0.0000", "0.0000"] in [line[:4] for line in lines]
 
 
 def test_region_proposals_alone_have_no_classes(workspace):
@@ -126,7 +131,7 @@ def test_region_proposals_alone_have_no_classes(workspace):
     with (workspace / "config.yml").open("a") as config:
         config.write("model: {network: {with_rcnn: false}}\n")
     lines = [line.split() for line in lumi_eval(workspace).out.splitlines()]
-    assert ["object", "3", "1.0000", "1.0000"] in lines
+    assert ["object", "3", "1.0000", "1.0000"] in [line[:4] for line in lines]
 
 
 def test_batch_size_and_limit(workspace):
@@ -234,6 +239,11 @@ def test_wrong_usage(workspace):
 
     for arguments, config in (
         (["--watch", "--checkpoint", "toytown"], True),
+        (["--watch", "--report", "page.html"], True),
+        (["--watch", "--compare", "x.json"], True),
+        (["--again"], True),
+        (["--from-detections", "x.json", "--checkpoint", "toytown"], True),
+        (["--checkpoint", "best"], False),
         ([], False),
         (["--batch-size", "0"], True),
     ):
@@ -293,3 +303,115 @@ def test_watch_leaves_out_what_training_removed(workspace, monkeypatch):
     assert f"{gone}: left out" in result.err
     assert written(workspace) == ["val-20.json"]
     assert there.exists()
+
+
+def test_watch_waits_for_a_checkpoint_that_is_being_written(workspace, monkeypatch):
+    def begin():
+        add_checkpoint(workspace, 10).rename(workspace / "jobs" / "streets" / ".ckpt-10.4711")
+
+    def finish():
+        assert written(workspace) == []
+        (workspace / "jobs" / "streets" / ".ckpt-10.4711").rename(workspace / "jobs" / "streets" / "ckpt-10")
+
+    monkeypatch.setattr(eval_module.time, "sleep", Clock(begin, lambda: None, finish))
+    assert lumi_eval(workspace, "--watch").error is None
+    assert written(workspace) == ["val-10.json"]
+
+
+def test_watch_leaves_out_what_was_evaluated_before(workspace, monkeypatch):
+    add_checkpoint(workspace, 10)
+    lumi_eval(workspace)
+    add_checkpoint(workspace, 20)
+    monkeypatch.setattr(eval_module.time, "sleep", Clock())
+    result = lumi_eval(workspace, "--watch")
+    assert "ckpt-10: evaluated on val before, left out (--again" in result.err
+    assert [line.split()[0] for line in result.out.splitlines() if line.startswith("ckpt-")] == ["ckpt-20"]
+    assert lumi_eval(workspace, "--watch", "--again").out.count(" on val:") == 2
+
+
+# --- Best, comparisons, detections, reports ------------------------------------------------------------------------
+
+
+def set_ap(workspace, step, value, split="val"):
+    path = workspace / "jobs" / "streets" / "eval" / f"{split}-{step}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"metrics": {"AP": value}}))
+
+
+def test_best_checkpoint_of_earlier_evaluations(workspace):
+    write_records(workspace / "tf", PICTURES, split="test")
+    for step in (10, 20, 30):
+        add_checkpoint(workspace, step)
+    for step, value in ((5, 0.9), (10, 0.5), (20, 0.7), (30, 0.6)):
+        set_ap(workspace, step, value)
+    set_ap(workspace, 30, 0.99, split="test")
+    result = lumi_eval(workspace, "--checkpoint", "best", "--split", "test")
+    assert result.out.startswith("ckpt-20 (step 20) on test")  # chosen on val
+    assert "The best of 4 evaluated on val" in result.err
+    assert "AP 0.7000" in result.err
+    assert "better ones are not kept any more: step 5" in result.err
+    result = lumi_eval(workspace, "--checkpoint", "best", "--from-global-step", "25")
+    assert_fails(result, CheckpointError, "the best checkpoint is of step 20", "--from-global-step 25")
+
+
+def test_best_where_none_was_evaluated(workspace):
+    add_checkpoint(workspace, 10)
+    result = lumi_eval(workspace, "--checkpoint", "best")
+    assert_fails(result, CheckpointError, "no checkpoint was evaluated on 'val' yet", "eval/val-<step>.json")
+
+
+def test_comparison_with_an_earlier_evaluation(workspace):
+    add_checkpoint(workspace, 10)
+    add_checkpoint(workspace, 20)
+    lumi_eval(workspace, "--checkpoint", str(workspace / "jobs/streets/ckpt-10"))
+    earlier = workspace / "jobs" / "streets" / "eval" / "val-10.json"
+    result = lumi_eval(workspace, "--compare", str(earlier))
+    assert f"Compared with {earlier}:" in result.out
+    lines = [line.split() for line in result.out.splitlines()]
+    assert ["AP50", "bus", "1.0000", "1.0000", "+0.0000", "+0.0000", "to", "+0.0000", "unclear"] in lines
+    assert "AP50 is higher in 0 classes, lower in 0, the same in 3." in result.out
+    kept = json.loads(earlier.with_name("val-20.json").read_text())
+    assert kept["comparison"]["with"] == str(earlier)
+    assert kept["comparison"]["AP"]["difference"] == 0.0
+    earlier.with_name("val-10.detections.npz").unlink()
+    result = lumi_eval(workspace, "--compare", str(earlier))
+    assert isinstance(result.error, DataError)
+    assert f"--checkpoint {workspace}/jobs/streets/ckpt-10" in str(result.error)
+
+
+def test_detections_written_and_read_give_the_same_figures(workspace):
+    add_checkpoint(workspace, 10)
+    file = workspace / "found.json"
+    first = json.loads(lumi_eval(workspace, "--detections", str(file), "--json").out)
+    assert len(json.loads(file.read_text())) == 3
+    dataset = f"dataset.dir={workspace}/tf"
+    result = lumi_eval(workspace, "--from-detections", str(file), "-o", dataset, "--json", config=False)
+    assert result.error is None
+    second = json.loads(result.out)
+    assert (second["checkpoint"], second["step"], second["losses"]) == (None, None, {})
+    for key in ("metrics", "by_class", "thresholds", "errors", "voc"):
+        assert second[key] == first[key]
+    assert (first["losses"]["total_loss"], first["step"]) == (3.5, 10)
+    table = lumi_eval(workspace, "--from-detections", str(file), "-o", dataset, config=False).out
+    assert table.startswith("found.json on val: 3 images, 3 objects")
+    assert "loss" not in table
+
+
+def test_detections_of_something_else(workspace):
+    file = workspace / "theirs.json"
+    file.write_text('[{"image_id": "elsewhere.jpg", "category_id": 1, "bbox": [0, 0, 5, 5], "score": 1}]')
+    assert_fails(lumi_eval(workspace, "--from-detections", str(file)), DataError, str(file), "elsewhere.jpg")
+    assert_fails(lumi_eval(workspace, "--from-detections", str(workspace / "no.json")), DataError, "no.json")
+
+
+def test_report_and_pictures_for_tensorboard(workspace, monkeypatch):
+    from luminoth.evaluation import report
+
+    seen = {}
+    monkeypatch.setattr(report, "write_report", lambda path, *things, **settings: seen.update(settings, path=path))
+    add_checkpoint(workspace, 10)
+    result = lumi_eval(workspace, "--report", "page.html", "--files-per-class", "3")
+    assert "Wrote the report page.html" in result.err
+    assert (seen["path"], seen["files_per_class"], seen["proposals"]) == ("page.html", 3, None)
+    assert (seen["subject"].name, seen["subject"].step, seen["subject"].split) == ("ckpt-10", 10, "val")
+    assert (seen["comparison"], seen["other_name"], seen["other_detections"]) == (None, "", None)

@@ -13,7 +13,8 @@ from luminoth import Detector
 from luminoth.checkpoints.store import EMBEDDED_FOLDER
 from luminoth.data.toytown import CLASSES, draw_scene
 from luminoth.evaluation.evaluate import MIN_SCORE
-from luminoth.evaluation.metrics import GroundTruth, coco_metrics
+from luminoth.evaluation.ground_truth import GroundTruth
+from luminoth.evaluation.metrics import coco_metrics
 from tests.e2e.installed import Lumi
 
 FOLDER = EMBEDDED_FOLDER / "toytown"

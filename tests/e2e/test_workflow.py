@@ -14,7 +14,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from luminoth import Detector
-from luminoth.checkpoints.store import latest_checkpoint, list_checkpoints
+from luminoth.checkpoints.runs import latest_checkpoint, list_checkpoints
 from luminoth.data.record_files import count_records, read_classes
 from tests.e2e.installed import Lumi
 
@@ -84,7 +84,8 @@ class TestWorkflow:
     def test_transform_pascal(self, lumi):
         written = lumi("dataset", "transform", "--type", "pascal", "--data-dir", "pascal", "--output", "pascal-tf")
         assert written.out.startswith("train: 10 of 10 pictures")
-        assert written.err == ["Next, train on them:"]
+        assert re.fullmatch(r"Read 12 pictures in \S+ s, \d+ images/s", written.err[0])
+        assert written.err[1:] == ["Next, train on them:"]
         self._check_records(lumi.folder / "pascal-tf")
 
     @pytest.mark.parametrize("format", ["coco", "csv"])
@@ -150,7 +151,7 @@ class TestWorkflow:
         assert done.out.splitlines()[0].startswith(f"ckpt-{step} (step {step}) on val: 2 images, ")
         kept = json.loads((lumi.folder / "jobs" / "tiny" / "eval" / f"val-{step}.json").read_text())
         assert (kept["split"], kept["step"], kept["images"]) == ("val", step, 2)
-        printed = dict(re.findall(r"^(\w+) +([\d.-]+)$", done.out, re.MULTILINE))
+        printed = dict(re.findall(r"^(\w+) +([\d.]+|-)(?: +[\d.]+ to [\d.]+| +-)? *$", done.out, re.MULTILINE))
         for name, value in {**kept["metrics"], **kept["losses"]}.items():
             assert printed[name] == ("-" if value is None else f"{value:.4f}"), name
         assert [each["name"] for each in kept["by_class"]] == CLASSES

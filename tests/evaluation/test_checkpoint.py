@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from luminoth.checkpoints.store import save_checkpoint
+from luminoth.checkpoints.runs import save_checkpoint
 from luminoth.config import config_from_dict
 from luminoth.errors import CheckpointError, ConfigError
 from luminoth.evaluation.checkpoint import Split, evaluate_checkpoint, match_classes, open_split

@@ -7,28 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from luminoth.evaluation.metrics import CocoMetrics, GroundTruth, coco_metrics
-from luminoth.types import Detections
-
-CLASSES = ["car", "bus", "person"]
-SIZE = (480, 640)
+from luminoth.evaluation.ground_truth import GroundTruth
+from luminoth.evaluation.metrics import CocoMetrics, coco_metrics
+from tests.evaluation.cases import CLASSES, SIZE, found, random_case, truth
 
 
-def truth(boxes=(), class_ids=None, is_crowd=None):
-    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    class_ids = np.zeros(len(boxes)) if class_ids is None else class_ids
-    is_crowd = np.zeros(len(boxes)) if is_crowd is None else is_crowd
-    return GroundTruth(boxes, np.asarray(class_ids, np.int32), np.asarray(is_crowd, bool), SIZE)
-
-
-def found(boxes=(), scores=(), class_ids=None):
-    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    class_ids = np.zeros(len(boxes)) if class_ids is None else class_ids
-    return Detections(boxes, np.asarray(scores, np.float32), np.asarray(class_ids, np.int32), CLASSES, SIZE)
-
-
-def pycocotools_figures(truths, detections, max_detections=100):
-    """The twelve figures by the reference implementation, -1 where there is no ground truth."""
+def pycocotools_evaluation(truths, detections, max_detections=100):
+    """The reference implementation's result, accumulated."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -58,55 +43,61 @@ def pycocotools_figures(truths, detections, max_detections=100):
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(dataset(expected), dataset(got), "bbox")
+        evaluation.params.maxDets = [min(1, max_detections), min(10, max_detections), max_detections]
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    precision = evaluation.eval["precision"][:, :, :, 0, 2]
-    return evaluation.stats, precision
+        if max_detections == 100:  # with any other limit its summary is of no use: it looks for 100
+            evaluation.summarize()
+    return evaluation
+
+
+def mean_of_measured(table):
+    measured = table[table > -1]
+    return pytest.approx(measured.mean(), abs=1e-12) if measured.size else None
 
 
 def assert_equal_to_pycocotools(truths, detections):
     ours = coco_metrics(truths, detections, CLASSES)
-    expected, precision = pycocotools_figures(truths, detections)
-    assert [-1 if value is None else value for value in ours.figures.values()] == expected.tolist()
+    reference = pycocotools_evaluation(truths, detections)
+    assert [-1 if value is None else value for value in ours.figures.values()] == reference.stats.tolist()
+    assert_equal_by_class(ours, reference)
+
+
+def assert_equal_by_class(ours, reference):
+    precision = reference.eval["precision"][..., -1]  # [IoU, recall, class, size]
     for index, each in enumerate(ours.by_class):
-        measured = precision[:, :, index]
-        if (measured == -1).all():
-            assert each.AP is None
-            assert each.AP50 is None
-        else:
-            assert pytest.approx(measured.mean(), abs=1e-12) == each.AP
-            assert pytest.approx(measured[0].mean(), abs=1e-12) == each.AP50
-
-
-def random_case(seed):
-    """Pictures with and without objects, crowds, ties in score, boxes of every size, touching and outside ones."""
-    random = np.random.default_rng(seed)
-    truths, detections = [], []
-    for _ in range(random.integers(1, 12)):
-        count = random.integers(0, 9)
-        corners = random.uniform(0, 400, (count, 2))
-        boxes = np.concatenate([corners, corners + np.exp(random.uniform(1, 5.5, (count, 2)))], axis=1)
-        if random.random() < 0.5:
-            boxes = np.round(boxes)
-        class_ids = random.integers(0, len(CLASSES), count)
-        truths.append(truth(boxes, class_ids, random.random(count) < 0.2))
-        if count == 0:
-            extra = random.integers(0, 4)
-            detections.append(found(np.tile([5, 5, 50, 60], (extra, 1)), np.full(extra, 0.5), np.arange(extra) % 3))
-            continue
-        near = random.integers(0, count, random.integers(0, 150))
-        moved = boxes[near] + random.normal(0, 4, (len(near), 4)) * (random.random((len(near), 1)) < 0.8)
-        moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 0.5)
-        scores = np.round(random.random(len(near)), random.integers(1, 4))  # few digits: many ties
-        mixed = np.where(random.random(len(near)) < 0.8, class_ids[near], random.integers(0, 3, len(near)))
-        detections.append(found(moved, scores, mixed))
-    return truths, detections
+        every = precision[:, :, index, 0]
+        assert tuple(map(mean_of_measured, (every, every[0], every[5]))) == (each.AP, each.AP50, each.AP75)
+        by_size = [mean_of_measured(precision[:, :, index, size]) for size in (1, 2, 3)]
+        assert [each.AP_small, each.AP_medium, each.AP_large] == by_size
 
 
 @pytest.mark.parametrize("seed", range(25))
 def test_random_data_gives_pycocotools_figures(seed):
     assert_equal_to_pycocotools(*random_case(seed))
+
+
+@pytest.mark.parametrize("max_detections", [1, 5, 10, 300])
+def test_other_limits_give_pycocotools_figures(max_detections):
+    truths, detections = random_case(7)
+    assert max(np.bincount(each.class_ids, minlength=3).max() for each in detections) > 100
+    ours = coco_metrics(truths, detections, CLASSES, max_detections=max_detections)
+    reference = pycocotools_evaluation(truths, detections, max_detections)
+    precision, recall = (
+        reference.eval["precision"][..., -1],
+        reference.eval["recall"],
+    )  # recall: [IoU, class, size, limit]
+    expected = {"AP": precision[:, :, :, 0], "AP50": precision[0, :, :, 0], "AP75": precision[5, :, :, 0]}
+    expected |= {
+        f"AP_{size}": precision[..., index] for index, size in enumerate(("small", "medium", "large"), start=1)
+    }
+    limits = reference.params.maxDets
+    expected |= {f"AR_{limit}": recall[:, :, 0, index] for index, limit in enumerate(limits)}
+    expected |= {
+        f"AR_{size}": recall[:, :, index, -1] for index, size in enumerate(("small", "medium", "large"), start=1)
+    }
+    assert ours.figures == {name: mean_of_measured(table) for name, table in expected.items()}
+    assert_equal_by_class(ours, reference)
 
 
 BOX, OTHER = [10, 10, 50, 50], [200, 200, 300, 300]
@@ -132,6 +123,35 @@ BOX, OTHER = [10, 10, 50, 50], [200, 200, 300, 300]
         pytest.param([truth([[0, 0, 32, 32]])], [found([[0, 0, 32, 32]], [0.9])], id="just small"),
         pytest.param([truth([[0, 0, 96, 96]])], [found([[0, 0, 96, 96]], [0.9])], id="just medium"),
         pytest.param([truth([[5, 5, 5, 5]])], [found([[5, 5, 5, 5]], [0.9])], id="boxes without area"),
+        pytest.param([truth([BOX])], [found([[30, 30, 30, 30], BOX], [0.9, 0.8])], id="a point within a box"),
+        pytest.param(
+            [truth([BOX, [5, 5, 5, 40]], [0, 1])],
+            [found([BOX, [5, 5, 5, 40], [0, 0, 20, 40]], [0.9, 0.8, 0.7], [0, 1, 1])],
+            id="an object without area",
+        ),
+        pytest.param(
+            [truth([BOX, [0, 0, 100, 100]], is_crowd=[0, 1])],
+            [found([[20, 20, 60, 60], BOX], [0.9, 0.9])],
+            id="an object within a crowd, tie in score",
+        ),
+        pytest.param(
+            [truth([BOX, [12, 12, 52, 52]], is_crowd=[1, 1])],
+            [found([BOX, BOX, BOX], [0.9, 0.8, 0.7])],
+            id="two crowds and nothing else",
+        ),
+        pytest.param(
+            [truth([BOX], [0]), truth([OTHER], [2])],
+            [found([BOX], [0.9], [0]), found([OTHER, BOX], [0.9, 0.5], [2, 1])],
+            id="a class that is only said",
+        ),
+        pytest.param(
+            [truth([BOX]), truth([BOX])],
+            [found([OTHER], [0.5]), found([BOX], [0.5])],
+            id="tie across pictures",
+        ),
+        pytest.param(
+            [truth([BOX])], [found([BOX, OTHER] * 100, np.repeat(np.linspace(0.9, 0.1, 100), 2))], id="200 detections"
+        ),
         pytest.param([truth([BOX])], [found([OTHER] * 120 + [BOX], [0.9] * 120 + [0.1])], id="beyond the limit"),
     ],
 )
@@ -180,7 +200,8 @@ def test_what_cannot_be_measured_is_none():
     assert metrics.figures["AP"] == 0.0
     assert [each.AP for each in metrics.by_class] == [None, 0.0, None]
     assert json.loads(json.dumps(metrics.to_dict()))["by_class"][0] == {
-        "name": "car", "objects": 0, "AP": None, "AP50": None,
+        "name": "car", "objects": 0, "AP": None, "AP50": None, "AP75": None,
+        "AP_small": None, "AP_medium": None, "AP_large": None,
     }  # fmt: skip
 
 
@@ -189,6 +210,18 @@ def test_crowds_do_not_count():
     metrics = coco_metrics(truths, [found([BOX, OTHER], [0.5, 0.9])], CLASSES)
     assert metrics.figures["AP"] == pytest.approx(1.0)
     assert metrics.objects == metrics.by_class[0].objects == 1
+    assert metrics.objects_by_size == {"small": 0, "medium": 1, "large": 0}
+
+
+def test_figures_by_size_by_hand():
+    # A small car found, a medium one missed, a large one found at an IoU of 0.6: 3 of 10 thresholds.
+    boxes = [[0, 0, 30, 30], [100, 0, 190, 90], [200, 200, 400, 300]]
+    metrics = coco_metrics([truth(boxes)], [found([boxes[0], [200, 200, 320, 300]], [0.9, 0.8])], CLASSES)
+    assert metrics.objects_by_size == {"small": 1, "medium": 1, "large": 1}
+    car = metrics.by_class[0]
+    assert (car.AP_small, car.AP_medium, car.AP_large) == (pytest.approx(1), 0, pytest.approx(0.3))
+    assert pytest.approx(34 / 101) == car.AP75  # one of three found: the recall levels 0 to 0.33
+    assert metrics.figures["AP_large"] == car.AP_large
 
 
 @pytest.mark.parametrize(("limit", "names"), [(300, "AR_1 AR_10 AR_300"), (5, "AR_1 AR_5"), (1, "AR_1")])
@@ -211,7 +244,7 @@ def test_two_classes_of_one_name_stay_apart():
 def test_lengths_must_agree():
     with pytest.raises(ValueError, match="2 ground truths cannot be compared with 1 detections"):
         coco_metrics([truth(), truth()], [found()], CLASSES)
-    with pytest.raises(ValueError, match=r"shapes \[N, 4\], \[N\] and \[N\]"):
+    with pytest.raises(ValueError, match=r"shapes \[N, 4\], \[N\], \[N\] and \[N\]"):
         GroundTruth(np.zeros((2, 4)), np.zeros(1, int), np.zeros(2, bool), SIZE)
 
 

@@ -1,5 +1,6 @@
 """What is kept of an evaluation: the JSON file, and TensorBoard's curves read back by TensorBoard."""
 
+import io
 import json
 
 import numpy as np
@@ -8,9 +9,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util import tensor_util
 
 from luminoth.errors import OutputError
+from luminoth.evaluation.analysis import analyse
 from luminoth.evaluation.evaluate import EvaluationResult
-from luminoth.evaluation.metrics import GroundTruth, coco_metrics
+from luminoth.evaluation.ground_truth import GroundTruth
+from luminoth.evaluation.proposals import ProposalRecall
 from luminoth.evaluation.results import write_result, write_tensorboard
+from luminoth.image import read_image
 from luminoth.types import Detections
 
 LOSSES = {"rpn_cls_loss": 0.25, "regularization_loss": 0.5, "no_reg_loss": 0.25, "total_loss": 0.75}
@@ -20,7 +24,9 @@ def make_result(losses=LOSSES):
     box = np.array([[0, 0, 40, 40]], np.float32)
     truth = GroundTruth(box, np.zeros(1, np.int32), np.zeros(1, bool), (50, 50))
     found = Detections(box, np.ones(1, np.float32), np.zeros(1, np.int32), ["car"], (50, 50))
-    return EvaluationResult(coco_metrics([truth], [found], ["car"]), losses, 1, 2.0, [truth], [found])
+    analysis = analyse([truth], [found], ["car"], resamples=10)
+    recall = ProposalRecall({100: 0.5, 300: 0.75, 1000: 1.0}, {100: 0.75, 300: 1.0, 1000: 1.0})
+    return EvaluationResult(analysis, [truth], [found], 2.0, losses, recall, 4.0)
 
 
 def test_json_file(tmp_path):
@@ -31,9 +37,10 @@ def test_json_file(tmp_path):
     assert content["metrics"]["AP"] == pytest.approx(1.0)
     assert content["metrics"]["AP_small"] is None
     assert content["losses"] == LOSSES
-    assert content["by_class"] == [{"name": "car", "objects": 1, "AP": pytest.approx(1.0), "AP50": pytest.approx(1.0)}]
+    (car,) = content["by_class"]
+    assert (car["name"], car["objects"], car["AP"]) == ("car", 1, pytest.approx(1.0))
     assert (content["split"], content["step"], content["checkpoint"]) == ("val", 300, str(checkpoint))
-    assert [each.name for each in path.parent.iterdir()] == ["val-300.json"]
+    assert sorted(each.name for each in path.parent.iterdir()) == ["val-300.detections.npz", "val-300.json"]
 
 
 def test_json_file_of_published_checkpoint(tmp_path):
@@ -50,7 +57,7 @@ def test_losses_that_are_not_finite_are_null(tmp_path):
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "eval").write_text("a file in the way")
     (tmp_path / "eval_val").write_text("a file in the way")
-    with pytest.raises(OutputError, match=r"eval/val-1\.json: cannot be written"):
+    with pytest.raises(OutputError, match=r"eval/val-1.* cannot be written"):
         write_result(tmp_path, make_result(), split="val", checkpoint=tmp_path / "ckpt-1", step=1)
     with pytest.raises(OutputError, match="eval_val: cannot be written"):
         write_tensorboard(tmp_path, make_result(), split="val", step=1)
@@ -58,7 +65,10 @@ def test_folder_that_cannot_be_written(tmp_path):
 
 def test_tensorboard_curves(tmp_path):
     write_tensorboard(tmp_path, make_result(), split="val", step=300)
-    folder = write_tensorboard(tmp_path, make_result(LOSSES | {"total_loss": 0.5}), split="val", step=600)
+    picture = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    folder = write_tensorboard(
+        tmp_path, make_result(LOSSES | {"total_loss": 0.5}), split="val", step=600, pictures={"worst_01": picture}
+    )
     assert folder == tmp_path / "eval_val"
     events = EventAccumulator(str(folder))
     events.Reload()
@@ -68,7 +78,13 @@ def test_tensorboard_curves(tmp_path):
     points = {
         tag: [(event.step, float(tensor_util.make_ndarray(event.tensor_proto))) for event in events.Tensors(tag)]
         for tag in tags
+        if not tag.startswith("val_images/")
     }
+    (shown,) = events.Tensors("val_images/worst_01")
+    width, height, encoded = shown.tensor_proto.string_val[:3]
+    assert (shown.step, width, height) == (600, b"3", b"2")
+    np.testing.assert_array_equal(read_image(io.BytesIO(encoded)), picture)
+    assert points["val_metrics/proposals_AR_300"] == [(300, 0.75), (600, 0.75)]
     assert points["val_metrics/AP"] == [(300, pytest.approx(1.0)), (600, pytest.approx(1.0))]
     assert points["val_losses/total_loss"] == [(300, 0.75), (600, 0.5)]
     assert points["val_losses/rpn_cls_loss"] == [(300, 0.25), (600, 0.25)]

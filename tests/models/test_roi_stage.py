@@ -10,7 +10,7 @@ from luminoth.models.faster_rcnn.box_head import BoxHead, BoxHeadOutput, box_hea
 from luminoth.models.faster_rcnn.detections import select_detections
 from luminoth.models.faster_rcnn.proposals import Proposals
 from luminoth.models.faster_rcnn.roi_align import roi_crop
-from luminoth.models.faster_rcnn.roi_targets import RoITargets, sample_rois
+from luminoth.models.faster_rcnn.roi_targets import RoITargets, sample_rois, with_ground_truth
 from tests.models.tiny import batch
 
 
@@ -37,10 +37,12 @@ def test_roi_crop_is_luminoths_crop_and_max_pool():
 def test_sampled_rois_carry_class_and_box_of_their_object():
     truth = batch([[[0, 0, 20, 20], [40, 10, 80, 50]]], class_ids=[[2, 1]])
     found = proposals([[0, 0, 20, 18], [42, 10, 80, 50], [0, 40, 10, 60], [0, 0, 20, 8]])
-    targets = sample_rois(found, truth, 3, tf.constant([1, 2]), minibatch_size=8, foreground_fraction=0.5)
+    targets = sample_rois(
+        with_ground_truth(found, truth), truth, 3, tf.constant([1, 2]), minibatch_size=8, foreground_fraction=0.5
+    )
     rows = {
         tuple(np.round(roi, 1)): (int(c), tuple(box), bool(fg))
-        for roi, c, box, fg, ok in zip(*(t[0].numpy() for t in targets), strict=True)
+        for roi, c, box, fg, ok, _ in zip(*(t[0].numpy() for t in targets), strict=True)
         if ok
     }
     first, second = (0.0, 0.0, 20.0, 20.0), (40.0, 10.0, 80.0, 50.0)
@@ -59,7 +61,7 @@ def test_sampled_rois_carry_class_and_box_of_their_object():
 def test_invalid_proposals_and_crowds_are_not_sampled():
     truth = batch([[[0, 0, 60, 60]]], is_crowd=[[True]])
     found = proposals([[0, 0, 50, 50], [70, 0, 90, 20], [70, 0, 90, 20]], is_valid=[True, True, False])
-    targets = sample_rois(found, truth, 3, tf.constant([1, 2]), minibatch_size=4)
+    targets = sample_rois(with_ground_truth(found, truth), truth, 3, tf.constant([1, 2]), minibatch_size=4)
     assert targets.is_sampled.numpy().tolist() == [[True, False, False, False]]
     assert targets.rois[0, 0].numpy().tolist() == [70, 0, 90, 20]
     assert targets.class_ids[0, 0] == 3
@@ -121,9 +123,12 @@ def test_head_losses_by_hand():
     targets = RoITargets(
         *map(
             tf.constant,
-            (rois, np.array([[1, 2, 2]]), boxes, np.array([[True, False, False]]), np.array([[True, True, False]])),
+            (
+                rois, np.array([[1, 2, 2]]), boxes, np.array([[True, False, False]]), np.array([[True, True, False]]),
+                np.array([[0, 1, 2]]),
+            ),
         )
-    )
+    )  # fmt: skip
     logits = np.array([[[0.0, 1.0, 0.0], [0.0, 0.0, 2.0], [9.0, 9.0, 9.0]]], np.float32)
     deltas = np.zeros((1, 3, 2, 4), np.float32)
     deltas[0, 0, 1] = [0.5, 0, 0, 0]  # the true one is 0.1 / 0.1 = 1

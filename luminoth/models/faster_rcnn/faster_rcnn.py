@@ -21,9 +21,10 @@ import tensorflow as tf
 
 from luminoth.backbones.fpn import FeaturePyramid
 from luminoth.backbones.layers import Layer
-from luminoth.models.base import DetectionModel
+from luminoth.models.base import DetectionModel, Examination
 from luminoth.models.faster_rcnn.box_head import BoxHead, BoxHeadOutput
 from luminoth.models.faster_rcnn.proposals import Proposals
+from luminoth.models.faster_rcnn.roi_targets import RoITargets, with_ground_truth
 from luminoth.models.faster_rcnn.rpn import RPN, RPNOutput
 from luminoth.types import Batch, DetectorOutput
 
@@ -34,13 +35,15 @@ class RPNStages:
 
     Attributes:
         propose_in_training: `propose` with the limits of training.
-        propose: `propose` with the limits of inference.
+        propose: `propose` with the limits of inference; takes `post_nms_top_n`.
+        num_proposals: how many there are in inference.
         losses: `rpn_losses`.
         loss_weights: factors of classification and regression loss.
     """
 
     propose_in_training: Callable[..., Proposals]
     propose: Callable[..., Proposals]
+    num_proposals: int
     losses: Callable[..., tuple[tf.Tensor, tf.Tensor]]
     loss_weights: tuple[float, float] = (1.0, 1.0)
 
@@ -123,6 +126,15 @@ class _ProposalModel(DetectionModel):
         class_weight, box_weight = self._rpn_stages.loss_weights
         return {"rpn_cls_loss": class_weight * class_loss, "rpn_reg_loss": box_weight * box_loss}
 
+    def propose(self, outputs: list[RPNOutput], image_sizes: tf.Tensor, at_least: int = 0) -> Proposals:
+        """The proposals of inference, or more of the kind; the first ones do not depend on how many are asked for."""
+        count = max(self._rpn_stages.num_proposals, at_least)
+        return self._rpn_stages.propose(outputs, image_sizes, post_nms_top_n=count)
+
+    def proposals_of_inference(self, proposals: Proposals) -> Proposals:
+        """Those that go on, of what `propose` gave."""
+        return Proposals(*(each[:, : self._rpn_stages.num_proposals] for each in proposals))
+
 
 class RPNDetector(_ProposalModel):
     """The first stage alone (`with_rcnn: false`): finds objects without telling their class, which is always 0.
@@ -141,10 +153,22 @@ class RPNDetector(_ProposalModel):
     def detect(self, images, image_sizes, *, min_score=None) -> DetectorOutput:
         pixels = self.network_input(images, image_sizes)
         outputs = self.first_stage(pixels, self.extract(pixels, training=False))
-        boxes, scores, is_valid = self._rpn_stages.propose(outputs, image_sizes)
-        is_valid &= scores >= (0.0 if min_score is None else min_score)
-        boxes, scores = tf.where(is_valid[..., None], boxes, 0.0), tf.where(is_valid, scores, 0.0)
-        return DetectorOutput(boxes, scores, tf.zeros_like(scores, tf.int32), is_valid)
+        return _as_detections(self.propose(outputs, image_sizes), 0.0 if min_score is None else min_score)
+
+    def examine(
+        self, batch: Batch, *, seed: tf.Tensor, min_score: tf.Tensor | float, max_proposals: int
+    ) -> Examination:
+        pixels = self.network_input(batch.images, batch.image_sizes)
+        outputs = self.first_stage(pixels, self.extract(pixels, training=False))
+        proposals = self.propose(outputs, batch.image_sizes, at_least=max_proposals)
+        return Examination(
+            {
+                **self.first_stage_losses(outputs, batch, seed),
+                "regularization_loss": self.regularization_loss(),
+            },
+            _as_detections(self.proposals_of_inference(proposals), min_score),
+            _as_detections(proposals),
+        )
 
 
 class _FasterRCNN(_ProposalModel):
@@ -175,17 +199,54 @@ class _FasterRCNN(_ProposalModel):
         losses = self.first_stage_losses(rpn_outputs, batch, seed_anchors)
 
         proposals = self._rpn_stages.propose_in_training(rpn_outputs, batch.image_sizes)
-        targets = self._roi_stages.sample(proposals, batch, self.num_classes, seed_rois)
+        candidates = with_ground_truth(proposals, batch)
+        targets = self._roi_stages.sample(candidates, batch, self.num_classes, seed_rois)
         output = self.second_stage(maps, targets.rois, training=training, seed=seed_dropout)
+        losses |= self.second_stage_losses(output, targets)
+        return {**losses, "regularization_loss": self.regularization_loss()}
+
+    def examine(
+        self, batch: Batch, *, seed: tf.Tensor, min_score: tf.Tensor | float, max_proposals: int
+    ) -> Examination:
+        """In one pass. The second stage's losses are of RoIs drawn from what detections come from, as in Luminoth;
+        training's own draw, from more proposals and the ground truth, would have to be pooled beside them."""
+        seed_anchors, seed_rois, _ = tf.unstack(tf.random.split(seed, 3))
+        pixels = self.network_input(batch.images, batch.image_sizes)
+        maps = self.extract(pixels, training=False)
+        rpn_outputs = self.first_stage(pixels, maps)
+        all_proposals = self.propose(rpn_outputs, batch.image_sizes, at_least=max_proposals)
+        proposals = self.proposals_of_inference(all_proposals)
+        output = self.second_stage(maps, proposals.boxes)
+
+        targets = self._roi_stages.sample(proposals, batch, self.num_classes, seed_rois)
+        of_targets = BoxHeadOutput(*(tf.gather(each, targets.indices, batch_dims=1) for each in output))
+        losses = {
+            **self.first_stage_losses(rpn_outputs, batch, seed_anchors),
+            **self.second_stage_losses(of_targets, targets),
+            "regularization_loss": self.regularization_loss(),
+        }
+        detections = self._roi_stages.select(output, proposals, batch.image_sizes, min_score=min_score)
+        return Examination(losses, detections, _as_detections(all_proposals))
+
+    def second_stage_losses(self, output: BoxHeadOutput, targets: RoITargets) -> dict[str, tf.Tensor]:
+        """The box head's two losses, weighted, under Luminoth's names."""
         class_loss, box_loss = self._roi_stages.losses(output, targets)
         class_weight, box_weight = self._roi_stages.loss_weights
-        losses["rcnn_cls_loss"], losses["rcnn_reg_loss"] = class_weight * class_loss, box_weight * box_loss
-        return {**losses, "regularization_loss": self.regularization_loss()}
+        return {"rcnn_cls_loss": class_weight * class_loss, "rcnn_reg_loss": box_weight * box_loss}
 
     def detect(self, images, image_sizes, *, min_score=None) -> DetectorOutput:
         pixels = self.network_input(images, image_sizes)
         maps = self.extract(pixels, training=False)
-        proposals = self._rpn_stages.propose(self.first_stage(pixels, maps), image_sizes)
+        return self.detect_in(maps, self.propose(self.first_stage(pixels, maps), image_sizes), image_sizes, min_score)
+
+    def detect_in(
+        self,
+        maps: tuple[tf.Tensor, ...],
+        proposals: Proposals,
+        image_sizes: tf.Tensor,
+        min_score: tf.Tensor | float | None = None,
+    ) -> DetectorOutput:
+        """What the second stage makes of proposals."""
         output = self.second_stage(maps, proposals.boxes)
         min_score = self._roi_stages.min_score if min_score is None else min_score
         return self._roi_stages.select(output, proposals, image_sizes, min_score=min_score)
@@ -222,3 +283,10 @@ class FasterRCNNFPN(_FasterRCNN):
         return self._roi_stages.pool(
             [maps[self.fpn.strides.index(stride)] for stride in strides], rois, strides=strides
         )
+
+
+def _as_detections(proposals: Proposals, min_score: tf.Tensor | float = 0.0) -> DetectorOutput:
+    """Proposals with at least that score, as objects of one class, 0."""
+    is_valid = proposals.is_valid & (proposals.scores >= min_score)
+    boxes, scores = tf.where(is_valid[..., None], proposals.boxes, 0.0), tf.where(is_valid, proposals.scores, 0.0)
+    return DetectorOutput(boxes, scores, tf.zeros_like(scores, tf.int32), is_valid)

@@ -170,14 +170,21 @@ def rpn_losses(
     )
     sampled = sample_labels(matches.labels, minibatch_size, foreground_fraction, seed)
     is_foreground = sampled & (matches.labels == FOREGROUND)
-    # Anchors without an object get themselves as target, which encodes without a logarithm of zero.
-    targets = tf.where(is_foreground[..., None], gather_matched(batch.gt_boxes, matches.gt_indices), anchors)
-
     cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(
         labels=tf.cast(is_foreground, tf.float32), logits=output.objectness_logits
     )
-    regression = smooth_l1(output.deltas, encode(anchors, targets), beta)
+
+    # Of 200,000 anchors only the foreground in the sample has something to regress to, F <= `limit` in each picture.
+    limit = int(minibatch_size * foreground_fraction)
+    limit = min(limit, anchors.shape[1]) if anchors.shape[1] is not None else tf.minimum(limit, tf.shape(anchors)[1])
+    is_regressed, places = tf.math.top_k(tf.cast(is_foreground, tf.int32), limit)  # [B, F] each
+    is_regressed = is_regressed > 0
+    own_anchors, own_deltas = (tf.gather(each, places, batch_dims=1) for each in (anchors, output.deltas))
+    boxes = gather_matched(batch.gt_boxes, tf.gather(matches.gt_indices, places, batch_dims=1))
+    # The others get their anchor as target, which encodes without a logarithm of zero.
+    targets = tf.where(is_regressed[..., None], boxes, own_anchors)
+    regression = smooth_l1(own_deltas, encode(own_anchors, targets), beta)
     count = tf.reduce_sum(tf.cast(sampled, tf.float32))
     if normalizer == "minibatch":
         count = tf.cast(minibatch_size * batch_size, tf.float32)
-    return masked_mean(cross_entropy, sampled, count), masked_mean(regression, is_foreground, count)
+    return masked_mean(cross_entropy, sampled, count), masked_mean(regression, is_regressed, count)
