@@ -249,7 +249,7 @@ def _append(path: Path, relabelling: _Relabelling, joined: BinaryIO) -> None:
     """TFRecord files have no header: one after another they are a TFRecord file."""
     if relabelling.changes():
         for serialized in read_records([path]):
-            joined.write(frame(_relabelled(serialized, relabelling)))
+            joined.writelines(frame(_relabelled(serialized, relabelling)))
     else:
         with path.open("rb") as file:
             shutil.copyfileobj(file, joined, _COPY_BYTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -112,7 +113,9 @@ class CsvReader(Reader):
     def _image(self, picture: _Picture, split: str) -> AnnotatedImage:
         folder, where = self._files[split].pictures, f"{self._files[split].lines.name} line {picture.line}"
         findings = list(picture.findings)
-        if picture.path is not None and picture.path not in [folder / (picture.image_id + ext) for ext in _EXTENSIONS]:
+        name = picture.image_id.removeprefix("./")
+        exact = [f"{folder}{os.sep}{name}{extension}" for extension in _EXTENSIONS]
+        if picture.path is not None and str(picture.path) not in exact:
             name = self.relative_name(picture.path)
             findings.append(Finding(Kind.OTHER_NAME, picture.image_id, name, f"looked for {picture.image_id}"))
         path = picture.path or folder / picture.image_id

@@ -54,8 +54,8 @@ class ShardWriter:
         shard = self._next_shard()
         self._begin_up_to(shard)
         framed = frame(serialized)
-        self._file(shard).write(framed)
-        self._ends[shard] += len(framed)
+        self._file(shard).writelines(framed)
+        self._ends[shard] += sum(map(len, framed))
         self._counts[shard] += 1
         self.count += 1
         return Place(shard, self._ends[shard])
