@@ -13,6 +13,8 @@ from luminoth.errors import ConfigError, DataError
 from luminoth.image import encode_jpeg, encode_png, read_image
 from luminoth.resize import ResizeRule
 from luminoth.types import Batch, BatchInfo, Example
+from tests.data.source_sets import picture_bytes
+from tests.data.test_records import luminoth_record, other_tools_record
 
 CLASSES = ["car", "bus", "person"]
 KEEP_SIZE = ResizeRule()
@@ -194,6 +196,19 @@ def test_flip_in_training(mixed):
     np.testing.assert_array_equal(batch.images[2, :12, :24], read_image(examples["one"].encoded)[:, ::-1])
     np.testing.assert_allclose(batch.gt_boxes[2, 0], [12, 3, 18, 9], rtol=1e-5)
     np.testing.assert_array_equal(info.original_sizes[2], [12, 24])
+
+
+def test_records_of_other_tools_are_trained_on_beside_ours(tmp_path):
+    """Those of the Object Detection API with only what all of its tools write, and Luminoth 0.2's."""
+    path = tmp_path / "train.tfrecords"
+    with RecordWriter(path) as writer:
+        writer.write(other_tools_record())
+        writer.write(luminoth_record(picture_bytes("PNG"), [(2, 1, 2, 30, 29)]))
+        writer.write(encode_example(make_example("ours", 30, 40), CLASSES))
+    ((batch, info),) = take([str(path)], 1, shuffle=False, num_classes=3)
+    assert [name.decode() for name in info.image_ids.numpy()] == ["a.jpg", "000001", "ours"]
+    np.testing.assert_allclose(batch.gt_boxes[:, 0], [[10, 15, 30, 30], [1, 2, 30, 29], [2, 3, 8, 9]], atol=1e-4)
+    assert batch.gt_class_ids[:, 0].numpy().tolist() == [0, 2, 1]
 
 
 # --- order --------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The rules for bad input, one by one; `test_readers_damage.py` has them through whole data sets."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -98,3 +100,9 @@ def test_a_folder_in_place_of_a_picture(tmp_path):
     checked = make_example(AnnotatedImage("a", tmp_path / "a.jpg", (), "a.xml"), {"car": 0})
     assert kinds(checked.findings) == [Kind.MISSING_IMAGE]
     assert checked.findings[0].detail == "Is a directory"
+
+
+def test_a_name_that_no_file_can_have():
+    checked = make_example(AnnotatedImage("a", Path("a\0.jpg"), (), "a.csv line 1"), {"car": 0})
+    assert checked.example is None
+    assert kinds(checked.findings) == [Kind.MISSING_IMAGE]

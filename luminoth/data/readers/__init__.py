@@ -79,7 +79,7 @@ def recognise_type(data_dir: str | os.PathLike) -> tuple[str, str]:
     folder = Path(data_dir)
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "there is no such folder"
-        raise DataError(f"{folder}: {what}; --data-dir must be the folder of a data set")
+        raise DataError(f"{folder}: {what}; give the folder of a data set")
     readers = {name: reader_class(name) for name in reader_names()}
     recognised = {name: what for name, reader in readers.items() if (what := reader.recognise(folder)) is not None}
     if len(recognised) == 1:

@@ -118,8 +118,8 @@ def _load(
         encoded = read(image.path)
     except FileNotFoundError as error:
         raise _UnusableError(Kind.MISSING_IMAGE, not_fetched or f"named in {image.where}") from error
-    except OSError as error:
-        raise _UnusableError(Kind.MISSING_IMAGE, error.strerror or str(error)) from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise _UnusableError(Kind.MISSING_IMAGE, getattr(error, "strerror", None) or str(error)) from error
     name = image.path.name
     if not encoded:
         raise _UnusableError(Kind.DAMAGED_IMAGE, "the file is empty")
