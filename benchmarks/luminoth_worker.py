@@ -70,9 +70,9 @@ def _training(job: dict[str, Any]) -> Prepared:
     from luminoth.checkpoints.runs import restore
     from luminoth.config import load_config
     from luminoth.models.build import build_model
-    from luminoth.training.optimizers import make_optimizer
-    from luminoth.training.step import make_train_step
-    from luminoth.training.strategy import make_strategy
+    from luminoth.training.update.optimizers import make_optimizer
+    from luminoth.training.update.step import make_train_step
+    from luminoth.training.workers.strategy import make_strategy
 
     folder = Path(job["checkpoint"])
     config = load_config([folder / CONFIG_FILE], ["model.base_network.fine_tune_from=null"])

@@ -42,9 +42,7 @@ def _weights(job: dict[str, Any]) -> Prepared:
     """Writes seeded weights to the file `job["weights"]`; both sides run them."""
     torch.manual_seed(0)
     model = _model().eval()
-    for module in model.modules():
-        if isinstance(module, torchvision.models.resnet.Bottleneck):
-            module.bn3.weight.fill_(RESIDUAL_SCALE)
+    _scale_residuals(model)
     heard = {}
     model.roi_heads.box_predictor.register_forward_hook(lambda _, inputs, output: heard.update(logits=output[0]))
     image = _image(scene.NETWORK_SIZE)
@@ -80,12 +78,28 @@ def _inference(job: dict[str, Any]) -> Prepared:
 
 
 def _training(job: dict[str, Any]) -> Prepared:
+    model = _loaded(job).to(_device(job)).train()
+    return _training_step(job, model, _image(scene.NETWORK_SIZE), 1)
+
+
+def _training_of_size(job: dict[str, Any]) -> Prepared:
+    """As `python -m benchmarks.training` asks: `job["batch"]` pictures of 3 : 4 whose shorter side is `job["size"]`."""
+    torch.manual_seed(0)
+    model = _model().to(_device(job)).train()
+    _scale_residuals(model)
+    size = (job["size"], round(job["size"] * 4 / 3))
+    model.transform.min_size, model.transform.max_size = (size[0],), size[1]
+    return _training_step(job, model, _image(size), job["batch"])
+
+
+def _training_step(job: dict[str, Any], model: FasterRCNN, image: torch.Tensor, batch: int) -> Prepared:
+    """An update on a batch of the same picture, with the objects of the scene in its proportions."""
     device = _device(job)
-    model = _loaded(job).to(device).train()
     boxes, class_ids = scene.objects()
+    boxes = boxes * (image.shape[1] / scene.NETWORK_SIZE[0])
     target = {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(class_ids).long() + 1}
     target = {key: value.to(device) for key, value in target.items()}
-    image = _image(scene.NETWORK_SIZE).to(device)
+    image = image.to(device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     # So small a rate that each step does the same work.
     optimizer = torch.optim.SGD(trained, lr=1e-6, momentum=0.9, weight_decay=1e-4)
@@ -93,7 +107,7 @@ def _training(job: dict[str, Any]) -> Prepared:
     def step() -> float:
         optimizer.zero_grad()
         with _precision(job, device):
-            losses = model([image], [target])
+            losses = model([image] * batch, [target] * batch)
             total = sum(losses.values())
         total.backward()
         optimizer.step()
@@ -136,6 +150,7 @@ JOBS = {
     "weights": _weights,
     "inference": _inference,
     "training": _training,
+    "training-of-size": _training_of_size,
     "roi-align": _roi_align,
     "cold-start": _cold_start,
 }
@@ -151,6 +166,12 @@ def _model() -> FasterRCNN:
         if isinstance(module, FrozenBatchNorm2d):
             module.eps = 0.0
     return model
+
+
+def _scale_residuals(model: FasterRCNN) -> None:
+    for module in model.modules():
+        if isinstance(module, torchvision.models.resnet.Bottleneck):
+            module.bn3.weight.fill_(RESIDUAL_SCALE)
 
 
 def _loaded(job: dict[str, Any]) -> FasterRCNN:

@@ -1,7 +1,9 @@
-"""How pictures are brought to the network's size: one rule, used alike in training, evaluation and prediction."""
+"""How pictures are brought to the network's size: one rule, used alike in training, evaluation and prediction, but for
+`min_size_train`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +30,8 @@ class ResizeRule:
         fixed_height, fixed_width: stretch to exactly this size; both or neither. They win over the other two.
         rounding: how a length becomes whole pixels: "nearest" (halves up) or "down".
         method: how pixels are made, see `resize`.
+        min_size_train: what training draws `min_size` from, picture by picture (see `draw_min_size`), as Detectron2 and
+            torchvision train; evaluation and prediction use `min_size`. Empty: training does so too.
 
     Raises:
         ConfigError: only one of the fixed sides is given, a size is not above 0, or a choice is unknown.
@@ -39,66 +43,91 @@ class ResizeRule:
     fixed_width: int | None = None
     rounding: Literal["nearest", "down"] = "nearest"
     method: Literal["antialias", "bilinear", "pil"] = "antialias"
+    min_size_train: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if (self.fixed_height is None) != (self.fixed_width is None):
             missing = "fixed_height" if self.fixed_height is None else "fixed_width"
             raise ConfigError(f"image_preprocessing: {missing} is missing; a fixed size needs both sides")
         for name, value in vars(self).items():
-            if name in _CHOICES:
+            if name == "min_size_train":
+                if any(size < 1 for size in value):
+                    raise ConfigError(f"image_preprocessing.{name}: got {value}; each must be at least 1 pixel")
+            elif name in _CHOICES:
                 if value not in _CHOICES[name]:
                     accepted = ", ".join(_CHOICES[name])
                     raise ConfigError(f"image_preprocessing.{name}: got {value!r}; it must be one of {accepted}")
             elif value is not None and value < 1:
                 raise ConfigError(f"image_preprocessing.{name}: got {value}; it must be at least 1 pixel")
 
-    def target_size(self, height, width) -> tuple[tf.Tensor, tf.Tensor]:
-        """The (height, width) a picture of that size is resized to; numbers or int32 scalar tensors in, int32 out."""
+    def draw_min_size(self, seed: tf.Tensor) -> tf.Tensor | int | None:
+        """The `min_size` for one picture of a training: one of `min_size_train`, if there are any.
+
+        Args:
+            seed: int32 [2]; one seed, one result.
+        """
+        if not self.min_size_train:
+            return self.min_size
+        number = tf.random.stateless_uniform([], seed, 0, len(self.min_size_train), tf.int32)
+        return tf.constant(self.min_size_train)[number]
+
+    def target_size(self, height, width, min_size: tf.Tensor | int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """The (height, width) a picture of that size is resized to; numbers or int32 scalar tensors in, int32 out.
+
+        With `min_size`, as from `draw_min_size`, this goes before the rule's own.
+        """
         if self.fixed_height is not None:
             return tf.constant(self.fixed_height), tf.constant(self.fixed_width)
         # Float64 and this order of operations, in both ways: a length that falls on a half pixel, or on a whole one,
         # is rounded as Detectron2's `ResizeShortestEdge.get_output_shape` and torchvision's
         # `GeneralizedRCNNTransform` (by way of `interpolate(scale_factor=...)`) round it.
+        min_size = self.min_size if min_size is None else min_size
+        min_size = None if min_size is None else tf.cast(min_size, tf.float64)
         height, width = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
         shorter, longer = tf.minimum(height, width), tf.maximum(height, width)
         if self.rounding == "nearest":
-            new_shorter, new_longer = (side + 0.5 for side in self._scaled_in_turn(shorter, longer))
+            new_shorter, new_longer = (side + 0.5 for side in self._scaled_in_turn(shorter, longer, min_size))
         else:
-            new_shorter, new_longer = self._scaled_at_once(shorter, longer)
+            new_shorter, new_longer = self._scaled_at_once(shorter, longer, min_size)
         new_shorter, new_longer = (
             tf.maximum(tf.cast(tf.floor(side), tf.int32), 1) for side in (new_shorter, new_longer)
         )
         is_wide = height < width
         return tf.where(is_wide, new_shorter, new_longer), tf.where(is_wide, new_longer, new_shorter)
 
-    def _scaled_in_turn(self, shorter: tf.Tensor, longer: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _scaled_in_turn(
+        self, shorter: tf.Tensor, longer: tf.Tensor, min_size: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Lengths before rounding: to `min_size` first, and from there to `max_size` (Detectron2)."""
-        if self.min_size is not None:
-            longer = self.min_size / shorter * longer
-            shorter = tf.fill(tf.shape(shorter), tf.constant(self.min_size, tf.float64))
+        if min_size is not None:
+            longer = min_size / shorter * longer
+            shorter = tf.fill(tf.shape(shorter), min_size)
         if self.max_size is not None:
             factor = tf.minimum(self.max_size / tf.maximum(shorter, longer), 1.0)
             shorter, longer = shorter * factor, longer * factor
         return shorter, longer
 
-    def _scaled_at_once(self, shorter: tf.Tensor, longer: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _scaled_at_once(
+        self, shorter: tf.Tensor, longer: tf.Tensor, min_size: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Lengths before rounding: by the smaller of two factors (torchvision)."""
-        factor = tf.ones_like(shorter) if self.min_size is None else self.min_size / shorter
+        factor = tf.ones_like(shorter) if min_size is None else min_size / shorter
         if self.max_size is not None:
             factor = tf.minimum(factor, self.max_size / longer)
         return shorter * factor, longer * factor
 
-    def __call__(self, image: tf.Tensor) -> tf.Tensor:
+    def __call__(self, image: tf.Tensor, min_size: tf.Tensor | int | None = None) -> tf.Tensor:
         """Resizes one picture.
 
         Args:
             image: [H, W, 3], uint8 or float32, 0 to 255.
+            min_size: see `target_size`.
 
         Returns:
             [h, w, 3] float32, 0 to 255.
         """
         shape = tf.shape(image)
-        height, width = self.target_size(shape[0], shape[1])
+        height, width = self.target_size(shape[0], shape[1], min_size)
         resized = resize(image, height, width, self.method)
         return tf.ensure_shape(resized, (self.fixed_height, self.fixed_width, 3))
 

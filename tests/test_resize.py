@@ -58,6 +58,7 @@ def test_fixed_size_wins_over_min_and_max():
         ({"fixed_width": 300}, "fixed_height"),
         ({"min_size": 0}, "min_size"),
         ({"max_size": -1}, "max_size"),
+        ({"min_size_train": (600, 0)}, r"min_size_train: got \(600, 0\); each must be at least 1 pixel"),
         ({"rounding": "up"}, "rounding: got 'up'; it must be one of nearest, down"),
         ({"method": "cubic"}, "method: got 'cubic'"),
     ],
@@ -75,6 +76,19 @@ def test_the_longer_side_is_exactly_max_size_for_every_shape():
     shorter, longer = np.minimum(new_heights, new_widths), np.maximum(new_heights, new_widths)
     assert np.all(((shorter == 600) & (longer <= 1024)) | ((longer == 1024) & (shorter <= 600)))
     np.testing.assert_allclose(new_heights / new_widths, heights / widths, rtol=0.51 / shorter.min())
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "down"])
+def test_a_drawn_size_stands_for_the_rules_own(rounding):
+    rule = ResizeRule(min_size=600, max_size=1024, min_size_train=(480, 700), rounding=rounding)
+    assert sizes(rule, 333, 500) == sizes(ResizeRule(min_size=600, max_size=1024, rounding=rounding), 333, 500)
+    drawn = {int(rule.draw_min_size(tf.constant([0, number]))) for number in range(20)}
+    assert drawn == {480, 700}
+    for size in drawn:
+        fixed = ResizeRule(min_size=size, max_size=1024, rounding=rounding)
+        assert tuple(int(side) for side in rule.target_size(333, 500, tf.constant(size))) == sizes(fixed, 333, 500)
+    assert ResizeRule(min_size=600).draw_min_size(tf.constant([0, 0])) == 600
+    assert ResizeRule().draw_min_size(tf.constant([0, 0])) is None
 
 
 # (height, width), (min_size, max_size): the size that torchvision 0.28's GeneralizedRCNNTransform makes of it.

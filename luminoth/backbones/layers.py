@@ -62,6 +62,29 @@ class WeightedLayer(Layer):
         kernel, bias = self._frozen or self.kernel_and_bias()
         return tf.cast(kernel, dtype), tf.cast(bias, dtype)
 
+    def _add_bias(self, outputs: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        """outputs + bias, [..., C] and [C], with a gradient that is right in all types."""
+        if outputs.dtype != tf.bfloat16 or self._frozen:
+            return tf.nn.bias_add(outputs, bias)
+        return _add_bias_in_bfloat16(outputs, bias)
+
+
+_COLLECTED: ContextVar[list[tuple[keras.Variable, tf.Tensor]] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def statistics_collected() -> Iterator[list[tuple[keras.Variable, tf.Tensor]]]:
+    """Gives a list; batch norms that are called inside put their statistics there, as (variable, its next value).
+
+    For whoever assigns them himself, averaged over devices and parts of a batch, and only if the update is made.
+    Otherwise batch norm assigns them at once.
+    """
+    before = _COLLECTED.set(collected := [])
+    try:
+        yield collected
+    finally:
+        _COLLECTED.reset(before)
+
 
 class Conv(WeightedLayer):
     """A convolution with bias or batch norm, and an optional activation.
@@ -106,9 +129,9 @@ class Conv(WeightedLayer):
         name: str,
     ) -> None:
         super().__init__(name=name)
-        self.filters, self.stride, self.dilation = filters, stride, dilation
+        self.filters, self.stride, self.dilation, self.groups = filters, stride, dilation, groups
         height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-        self._is_depthwise = groups == in_channels == filters and groups > 1
+        self.is_depthwise = groups == in_channels == filters and groups > 1
         self._activation = keras.activations.get(activation)
         self._has_norm, self._train_norm, self._norm_epsilon = norm, train_norm, norm_epsilon
         self.kernel = self.add_weight(
@@ -130,7 +153,7 @@ class Conv(WeightedLayer):
             kernel = tf.cast(self.kernel, inputs.dtype)
             return self._activation(self._normalise_by_batch(self._convolve(inputs, kernel)))
         kernel, bias = self._weights_in(inputs.dtype)
-        return self._activation(tf.nn.bias_add(self._convolve(inputs, kernel), bias))
+        return self._activation(self._add_bias(self._convolve(inputs, kernel), bias))
 
     def kernel_and_bias(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Float32 kernel and bias that the inputs meet outside training, batch norm folded in."""
@@ -144,7 +167,7 @@ class Conv(WeightedLayer):
         return self.add_weight(name=name, shape=(self.filters,), initializer=initializer, trainable=trainable)
 
     def _convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        if self._is_depthwise:
+        if self.is_depthwise:
             return self._convolve_depthwise(inputs, kernel)
         if self.stride == 1:
             return tf.nn.conv2d(inputs, kernel, 1, "SAME", dilations=self.dilation)
@@ -176,7 +199,13 @@ class Conv(WeightedLayer):
             is_training=True,
         )
         for stored, current in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            stored.assign(stored * _STATISTICS_MOMENTUM + current * (1.0 - _STATISTICS_MOMENTUM))
+            collected = _COLLECTED.get()
+            before = next((value for variable, value in reversed(collected or ()) if variable is stored), stored)
+            following = before * _STATISTICS_MOMENTUM + current * (1.0 - _STATISTICS_MOMENTUM)
+            if collected is None:
+                stored.assign(following)
+            else:
+                collected.append((stored, following))
         return normalised
 
 
@@ -213,7 +242,40 @@ class Dense(WeightedLayer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """inputs: [..., in_features] to [..., out_features]."""
         kernel, bias = self._weights_in(inputs.dtype)
-        return self._activation(tf.nn.bias_add(tf.matmul(inputs, kernel), bias))
+        return self._activation(self._add_bias(tf.matmul(inputs, kernel), bias))
 
     def kernel_and_bias(self) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+
+
+def mean_of_cells(features: tf.Tensor, *, keepdims: bool = False) -> tf.Tensor:
+    """[B, h, w, C] to [B, C], or [B, 1, 1, C] with `keepdims`, in the features' type.
+
+    Summed up in float32: on the CPU TensorFlow's mean of float16 is infinite above 65,504 and wrong beyond some
+    thousand cells.
+    """
+    return tf.cast(tf.reduce_mean(tf.cast(features, tf.float32), (1, 2), keepdims=keepdims), features.dtype)
+
+
+def scale_channels(features: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+    """[B, h, w, C] times [B, 1, 1, C], of one type; the factors' gradient, a sum over cells, is made in float32."""
+    return features * factors if features.dtype == tf.float32 else _scale_channels_in_halves(features, factors)
+
+
+@tf.custom_gradient
+def _scale_channels_in_halves(features: tf.Tensor, factors: tf.Tensor):
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        of_cells = tf.cast(upstream, tf.float32) * tf.cast(features, tf.float32)
+        return upstream * factors, tf.cast(tf.reduce_sum(of_cells, (1, 2), keepdims=True), factors.dtype)
+
+    return features * factors, gradient
+
+
+@tf.custom_gradient
+def _add_bias_in_bfloat16(outputs: tf.Tensor, bias: tf.Tensor):
+    # TensorFlow's own gradient adds up in bfloat16 on the CPU, one cell after the other: 10,000 ones make 512.
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        cells = tf.range(len(upstream.shape) - 1)
+        return upstream, tf.cast(tf.reduce_sum(tf.cast(upstream, tf.float32), cells), bias.dtype)
+
+    return tf.nn.bias_add(outputs, bias), gradient

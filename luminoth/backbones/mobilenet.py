@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from luminoth.backbones.layers import Conv, Layer
+from luminoth.backbones.layers import Conv, Layer, mean_of_cells, scale_channels
 from luminoth.backbones.pixels import IMAGENET_PIXELS, PixelRule
 from luminoth.errors import ModelError
 
@@ -169,8 +169,8 @@ class _Block(Layer):
         features = self.depthwise(expanded, training=training)
         if self.squeeze is not None:
             # The mean is over all cells, padding of the batch included, as in torchvision.
-            mean = tf.reduce_mean(features, (1, 2), keepdims=True)
-            features *= self.excite(self.squeeze(mean))
+            mean = mean_of_cells(features, keepdims=True)
+            features = scale_channels(features, self.excite(self.squeeze(mean)))
         outputs = self.project(features, training=training)
         return (outputs + inputs if self._adds_input else outputs), expanded
 

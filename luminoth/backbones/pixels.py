@@ -28,6 +28,11 @@ class PixelRule:
         ordered = tf.reverse(images, [-1]) if self.order == "bgr" else images
         return (ordered - tf.constant(self.means)) / tf.constant(self.stds)
 
+    def __str__(self) -> str:
+        """As in `(rgb - (123.7, 116.3, 103.5)) / (58.4, 57.1, 57.4)`."""
+        means, stds = (", ".join(f"{value:.4g}" for value in values) for values in (self.means, self.stds))
+        return f"({self.order} - ({means})) / ({stds})"
+
 
 # Keras Applications' ResNet v1 and VGG, as in Caffe.
 CAFFE_PIXELS = PixelRule("bgr", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))

@@ -1,10 +1,37 @@
-"""Drawing a balanced minibatch of foreground and background candidates."""
+"""Drawing a balanced minibatch of foreground and background candidates, for each picture by itself.
+
+What is drawn in a picture depends on its own seed alone, not on the pictures beside it: a batch that is divided among
+devices, or into parts that are accumulated, draws what it would have drawn in one piece.
+"""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
 from luminoth.boxes.matching import BACKGROUND, FOREGROUND
+
+
+def picture_seeds(seed: tf.Tensor, count: tf.Tensor | int, first: tf.Tensor | int = 0) -> tf.Tensor:
+    """A seed for each picture of a batch, as `tf.random.fold_in(seed, number)` gives them.
+
+    Args:
+        seed: [2] int32, of the whole batch; or [B, 2], which are the pictures' seeds already.
+        count: B, pictures in this part of the batch.
+        first: number of its first picture in the whole batch.
+
+    Returns:
+        [B, 2] int32.
+    """
+    seed = tf.convert_to_tensor(seed, tf.int32)
+    if seed.shape.rank == 2:
+        return seed
+    mixed = tf.random.fold_in(seed, 0)[0]
+    return tf.stack([tf.fill([count], mixed), first + tf.range(count)], axis=-1)
+
+
+def split_seeds(seeds: tf.Tensor, parts: int) -> list[tf.Tensor]:
+    """Independent seeds for each of some purposes, as `tf.random.split` gives them: [B, 2] to `parts` times [B, 2]."""
+    return tf.unstack(tf.map_fn(lambda seed: tf.random.split(seed, parts), seeds), axis=1)  # [B, parts, 2]
 
 
 def sample_labels(labels: tf.Tensor, size: int, foreground_fraction: float, seed: tf.Tensor) -> tf.Tensor:
@@ -17,12 +44,17 @@ def sample_labels(labels: tf.Tensor, size: int, foreground_fraction: float, seed
         labels: [B, N] int32: FOREGROUND, BACKGROUND or IGNORED.
         size: most candidates a picture.
         foreground_fraction: most foreground among them, 0 to 1.
-        seed: [2] int32.
+        seed: see `picture_seeds`.
 
     Returns:
         [B, N] bool, true for the chosen ones; never for ignored ones.
     """
-    ranks = tf.random.stateless_uniform(tf.shape(labels), seed)
+    shape = tf.shape(labels)
+    ranks = tf.map_fn(
+        lambda seed: tf.random.stateless_uniform(shape[1:], seed),
+        picture_seeds(seed, shape[0]),
+        fn_output_signature=tf.TensorSpec(labels.shape[1:], tf.float32),
+    )
     foreground_limit = int(size * foreground_fraction)
     foreground = _highest(ranks, labels == FOREGROUND, foreground_limit, foreground_limit)
     foreground_counts = tf.reduce_sum(tf.cast(foreground, tf.int32), axis=1, keepdims=True)  # [B, 1]

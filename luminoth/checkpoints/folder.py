@@ -1,7 +1,7 @@
 """One checkpoint is one folder: the files in it, how they are written, and what they say without TensorFlow.
 
     model.weights.h5   weights, batch-norm statistics, optimizer state, step (see weights_file.py)
-    state.json         step, seed, position in the data, versions
+    state.json         step, seed, position in the data, evaluations so far, the weights file's checksum, versions
     config.yml         the resolved configuration
     classes.json       the class names, in the order of their ids
     metadata.json      published ones only (see metadata.py)
@@ -94,6 +94,40 @@ def read_json(path: Path) -> Any:
         raise CheckpointError(f"{path}: cannot be read ({error})") from error
 
 
+def find_damage(folder: Path) -> str | None:
+    """What is wrong with a run's checkpoint, as far as its files tell without a model; None when nothing is.
+
+    Power cuts and failing disks leave files that are short or hold something else, under a good name.
+    """
+    for name in (WEIGHTS_FILE, STATE_FILE, CLASSES_FILE, CONFIG_FILE):
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+    try:
+        state = read_json(folder / STATE_FILE)
+        read_checkpoint_classes(folder)
+        found = hash_file(folder / WEIGHTS_FILE)
+    except CheckpointError as error:
+        return str(error)
+    if not isinstance(state, dict) or "step" not in state:
+        return f"{STATE_FILE} does not say the step"
+    saved = state.get("weights")  # written by training alone
+    if saved is None:  # of an earlier version: HDF5 sees at least that its end is missing
+        return _why_unreadable(folder / WEIGHTS_FILE)
+    if saved != found:
+        return f"{WEIGHTS_FILE} is not what was saved ({found['bytes']} bytes, {saved['bytes']} were written)"
+    return None
+
+
+def _why_unreadable(path: Path) -> str | None:
+    from luminoth.checkpoints.weights_file import stored_groups
+
+    try:
+        stored_groups(path)
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
 def hash_files(folder: Path) -> dict[str, dict[str, Any]]:
     """{file name: {"sha256": hexadecimal, "bytes": size}} of all files of a checkpoint but its metadata.
 
@@ -101,10 +135,11 @@ def hash_files(folder: Path) -> dict[str, dict[str, Any]]:
         CheckpointError: one cannot be read.
     """
     names = (WEIGHTS_FILE, STATE_FILE, CONFIG_FILE, CLASSES_FILE)
-    return {name: _hash_file(folder / name) for name in names if (folder / name).is_file()}
+    return {name: hash_file(folder / name) for name in names if (folder / name).is_file()}
 
 
-def _hash_file(path: Path) -> dict[str, Any]:
+def hash_file(path: Path) -> dict[str, Any]:
+    """The same of one file."""
     digest, size = hashlib.sha256(), 0
     try:
         with open(path, "rb") as file:
@@ -129,6 +164,24 @@ def write_facts(folder: Path, config: Any, classes: Sequence[str], state: Mappin
     write_json(folder / STATE_FILE, {"format": _STATE_FORMAT, **state, "saved": now()})
     write_json(folder / CLASSES_FILE, list(classes))
     (folder / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
+
+
+def amend_state(folder: Path, **changes: Any) -> None:
+    """Sets keys of a checkpoint's `state.json`; the file is whole at any moment.
+
+    Raises:
+        CheckpointError: it cannot be read.
+        OutputError: it cannot be written; it is as it was then.
+    """
+    path = folder / STATE_FILE
+    unfinished = folder / f".{STATE_FILE}.unfinished"
+    try:
+        write_json(unfinished, {**read_json(path), **changes})
+        sync(unfinished)
+        os.replace(unfinished, path)
+        sync(folder)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def refuse_existing(destination: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from luminoth.checkpoints.folder import read_checkpoint_classes, read_checkpoint_config
-from luminoth.checkpoints.runs import restore
+from luminoth.checkpoints.runs import load_weights
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class LoadedModel:
 
 
 def load_model(folder: Path, *, precision: str | None = None, xla: bool | None = None) -> LoadedModel:
-    """Builds the model a checkpoint describes and loads its weights.
+    """Builds the model a checkpoint describes and loads its weights, averaged where the checkpoint has averages.
 
     Args:
         folder: the checkpoint's folder.
@@ -51,5 +51,5 @@ def load_model(folder: Path, *, precision: str | None = None, xla: bool | None =
         xla=config.eval.xla if xla is None else xla,
         initialise=False,
     )
-    state = restore(folder, model)
+    state = load_weights(folder, model)
     return LoadedModel(model, config, classes, folder, state["step"])

@@ -23,7 +23,7 @@ from luminoth.checkpoints.folder import (
     write_facts,
     written_whole,
 )
-from luminoth.checkpoints.history import EVAL_FOLDER, best_checkpoint
+from luminoth.checkpoints.history import EVAL_FOLDER, JUDGE_SPLIT, best_checkpoint, judged_by
 from luminoth.checkpoints.metadata import write_metadata
 from luminoth.checkpoints.runs import list_checkpoints
 from luminoth.checkpoints.store import Store, check_fields, new_id
@@ -31,7 +31,6 @@ from luminoth.checkpoints.weights_file import copy_weights_file, write_weights_f
 from luminoth.errors import CheckpointError
 
 LAST, BEST = "last", "best"
-_JUDGE = "val"  # the split whose evaluations say which checkpoint is the best
 
 
 def create_checkpoint(
@@ -67,7 +66,7 @@ def choose_checkpoint(run_dir: Path, which: str = LAST) -> Path:
 
     Args:
         run_dir: the run's folder.
-        which: `last`, `best` (the highest AP among those evaluated on `val`), or a step.
+        which: `last`, `best` (by `train.best_metric` among those evaluated on `train.eval_split`), or a step.
 
     Raises:
         CheckpointError: there is no such checkpoint; says which there are.
@@ -78,7 +77,7 @@ def choose_checkpoint(run_dir: Path, which: str = LAST) -> Path:
     if which == LAST:
         return checkpoints[-1][1]
     if which == BEST:
-        return best_checkpoint(run_dir, _JUDGE).folder
+        return best_checkpoint(run_dir, *judged_by(run_dir)).folder
     for step, folder in checkpoints:
         if which == str(step):
             return folder
@@ -180,7 +179,8 @@ def _of_run(folder: Path) -> dict[str, Any]:
 
 def _scores(run: Path, step: str) -> dict[str, Any]:
     """AP, AP50 and AP75 of an evaluation of that step, on `val` or else on whichever split there is."""
-    files = sorted((run / EVAL_FOLDER).glob(f"*-{step}.json"), key=lambda path: path.name != f"{_JUDGE}-{step}.json")
+    first = f"{JUDGE_SPLIT}-{step}.json"
+    files = sorted((run / EVAL_FOLDER).glob(f"*-{step}.json"), key=lambda path: path.name != first)
     for path in files:
         try:
             metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]

@@ -16,25 +16,28 @@ from luminoth.checkpoints.folder import (
     STATE_FILE,
     UNFINISHED_PREFIX,
     WEIGHTS_FILE,
+    hash_file,
     is_checkpoint,
-    read_checkpoint_classes,
     read_state,
     write_facts,
     written_whole,
 )
-from luminoth.checkpoints.weights_file import read_fitting_weights, read_weights_file, write_weights_file
-from luminoth.errors import CheckpointError
+from luminoth.checkpoints.weights_file import (
+    read_averaged_weights,
+    read_weights_file,
+    write_weights_file,
+)
+from luminoth.errors import CheckpointError, OutputError
 
-# The layers whose outputs are classes.
-_OF_CLASSES = ("box_head/classes/", "box_head/deltas/")
 _CHECKPOINT_NAME = re.compile(r"ckpt-(\d+)")
+_WEIGHTS_ENDING = re.compile(r"\.(pth|pt|pkl|h5)$")
 
 
 def run_folder(config: Any) -> Path:
     """Where a run keeps its checkpoints and events: `train.job_dir` / `train.run_name`.
 
-    Without a run name it is made of the data set's folder and the model's type, so that the same
-    configuration finds the same run again.
+    Without a run name it is made of the data set's folder and of what training starts from, or else the model's type,
+    so that the same configuration finds the same run again.
     """
     job_dir = Path(config.train.job_dir).expanduser()
     if config.train.run_name:
@@ -42,7 +45,9 @@ def run_folder(config: Any) -> Path:
     dataset = Path(config.dataset.dir or "dataset")
     # Luminoth's examples end in `.../tf`, which alone says nothing.
     parts = [dataset.name] if dataset.name not in ("tf", "tfrecords", "records") else [*dataset.parts[-2:]]
-    return job_dir / "-".join([*(part for part in parts if part.strip("./")), config.model.type])
+    start = config.train.from_checkpoint
+    kind = config.model.type if start is None else f"from-{Path(_WEIGHTS_ENDING.sub('', start)).name or 'checkpoint'}"
+    return job_dir / "-".join([*(part for part in parts if part.strip("./")), kind])
 
 
 def save_checkpoint(
@@ -54,6 +59,7 @@ def save_checkpoint(
     config: Any,
     classes: Sequence[str],
     state: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
 ) -> Path:
     """Saves everything training needs to go on as `run_dir/ckpt-<step>`.
 
@@ -64,7 +70,8 @@ def save_checkpoint(
         optimizer: its built Keras optimizer.
         config: the resolved `Config`.
         classes: the class names in the order of their ids.
-        state: further facts for `state.json`: seed, position in the data.
+        state: further facts for `state.json`: seed, position in the data, evaluations so far.
+        extra: further variables that training needs to go on, see `write_weights_file`.
 
     Raises:
         CheckpointError: a weight is NaN or infinite; nothing is saved then.
@@ -79,8 +86,10 @@ def save_checkpoint(
             step=step,
             optimizer=optimizer,
             trained=_trained_names(model, weights),
+            extra=extra,
         )
-        write_facts(unfinished, config, classes, {**state, "step": step})
+        written = hash_file(unfinished / WEIGHTS_FILE)
+        write_facts(unfinished, config, classes, {**state, "step": step, "weights": written})
     return folder
 
 
@@ -101,24 +110,43 @@ def latest_checkpoint(run_dir: Path) -> Path | None:
     return checkpoints[-1][1] if checkpoints else None
 
 
-def prune_checkpoints(run_dir: Path, keep: int) -> list[Path]:
-    """Removes all but the newest `keep` (at least 1) checkpoints, and what earlier writers left unfinished.
+def prune_checkpoints(run_dir: Path, keep: int, best: int | None = None) -> list[Path]:
+    """Removes all but the newest `keep` (at least 1) checkpoints and the best, and what was left unfinished earlier.
 
     Only for the process that writes to this run. Returns the checkpoints removed.
+
+    Args:
+        run_dir: the run's folder.
+        keep: how many of the newest ones stay.
+        best: the step of one that stays however old it is.
+
+    Raises:
+        OutputError: one cannot be removed.
     """
     for leftover in Path(run_dir).glob(f"{UNFINISHED_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    removed = [folder for _, folder in list_checkpoints(run_dir)[: -max(keep, 1)]]
+    removed = [folder for step, folder in list_checkpoints(run_dir)[: -max(keep, 1)] if step != best]
     for folder in removed:
         # Renamed first: a removal cut short leaves no half checkpoint under a good name.
         hidden = folder.with_name(f".{folder.name}.removed")
-        folder.rename(hidden)
+        try:
+            folder.rename(hidden)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot remove the old checkpoint ({error.strerror or error})") from error
         shutil.rmtree(hidden, ignore_errors=True)
     return removed
 
 
-def restore(folder: Path, model: Any, optimizer: Any = None) -> dict[str, Any]:
-    """Loads a checkpoint into a model and, unless it is None, its built optimizer.
+def restore(
+    folder: Path, model: Any, optimizer: Any = None, *, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Loads a checkpoint, as it was trained, into a model and, unless it is None, its built optimizer.
+
+    Args:
+        folder: the checkpoint's folder.
+        model: a `DetectionModel`.
+        optimizer: its built Keras optimizer.
+        extra: the further variables given to `save_checkpoint`, see `read_weights_file`.
 
     Returns:
         The contents of `state.json`.
@@ -131,39 +159,29 @@ def restore(folder: Path, model: Any, optimizer: Any = None) -> dict[str, Any]:
     state = read_state(folder)
     weights = _named_weights(model)
     trained = _trained_names(model, weights)
-    step = read_weights_file(folder / WEIGHTS_FILE, weights, optimizer=optimizer, trained=trained)
+    step = read_weights_file(folder / WEIGHTS_FILE, weights, optimizer=optimizer, trained=trained, extra=extra)
+    _check_step(folder, step, state)
+    return state
+
+
+def load_weights(folder: Path, model: Any) -> dict[str, Any]:
+    """Loads the weights of a checkpoint into a model that is used, not trained: their averages where there are any.
+
+    Returns and raises: as `restore`.
+    """
+    folder = Path(folder)
+    state = read_state(folder)
+    step = read_averaged_weights(folder / WEIGHTS_FILE, _named_weights(model))
+    _check_step(folder, step, state)
+    return state
+
+
+def _check_step(folder: Path, step: int, state: Mapping[str, Any]) -> None:
     if step != state["step"]:
         raise CheckpointError(
             f"{folder}: {WEIGHTS_FILE} is of step {step}, {STATE_FILE} of step {state['step']}; "
             "they do not belong together"
         )
-    return state
-
-
-def transfer(folder: Path, model: Any, classes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Loads what fits by name and shape of a checkpoint into a model for other data.
-
-    The layers whose outputs are classes fit only when the classes are the same, in the same order.
-
-    Args:
-        folder: the checkpoint's folder.
-        model: a `DetectionModel`.
-        classes: the model's class names in the order of their ids.
-
-    Returns:
-        Names of the tensors taken, and of the model's that were left as they are.
-
-    Raises:
-        CheckpointError: a file is missing or damaged, or nothing fits.
-    """
-    folder = Path(folder)
-    weights = _named_weights(model)
-    left_out = () if read_checkpoint_classes(folder) == list(classes) else _OF_CLASSES
-    wanted = {name: variable for name, variable in weights.items() if not name.startswith(left_out)}
-    taken = read_fitting_weights(folder / WEIGHTS_FILE, wanted)
-    if not taken:
-        raise CheckpointError(f"{folder}: none of its tensors fits the model by name and shape; is it of another kind?")
-    return tuple(taken), tuple(name for name in weights if name not in taken)
 
 
 def _named_weights(model: Any) -> dict[str, Any]:

@@ -2,9 +2,14 @@
 
     /                     attributes: step
     /weights/<path>       one data set a weight, under its stable path (`luminoth.models.base.named_weights`)
+    /averages/<path>      moving averages of weights, under the same paths; only with `train.moving_average_decay`
     /optimizer            attribute: type; only in checkpoints that training can go on from
     /optimizer/trained    paths of the trained weights, in the order the slots below refer to
     /optimizer/<index>    one data set an optimizer variable
+    /<group>/<name>       what else training needs to go on, such as the loss scale
+
+Training goes on from the weights as they were; everyone else gets the averages where there are any. Published files
+hold those as their weights, and nothing else.
 
 Reading checks names and shapes of everything before the first variable is assigned: a file that lacks a
 tensor, has one too many or one of another shape is refused with their names, and leaves the model as it was.
@@ -13,6 +18,7 @@ tensor, has one too many or one of another shape is refused with their names, an
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +26,12 @@ from typing import Any
 
 import numpy as np
 
-from luminoth.errors import CheckpointError
+from luminoth.errors import CheckpointError, NonFiniteWeightsError
 
+AVERAGES = "averages"  # the group of the moving averages
+AVERAGES_MADE = "moving_average/updates"  # how many there were; of none, the group says nothing
+
+_WEIGHTS, _OPTIMIZER = "weights", "optimizer"
 _NAMED_IN_MESSAGES = 4
 _DEEPEST = 20  # groups within groups; a group that contains itself would have no end
 
@@ -33,6 +43,7 @@ def write_weights_file(
     step: int,
     optimizer: Any = None,
     trained: Sequence[str] = (),
+    extra: Mapping[str, Any] | None = None,
     half: bool = False,
 ) -> None:
     """Writes `path`; it must not be a file that readers may already look at.
@@ -43,33 +54,38 @@ def write_weights_file(
         step: updates done so far.
         optimizer: a built Keras optimizer, or None to leave its state out.
         trained: paths of the weights the optimizer was built on, in that order.
+        extra: `<group>/<name>` -> further variables that training needs to go on: moving averages of weights in the
+            group `averages`, the loss scale, ...
         half: store float32 weights as float16 (those that would overflow stay as they are).
 
     Raises:
-        CheckpointError: a tensor holds NaN or infinity; such weights are of no use to anyone.
+        NonFiniteWeightsError: a tensor holds NaN or infinity; such weights are of no use to anyone.
     """
     import h5py
 
     values = {name: variable.numpy() for name, variable in weights.items()}
+    further = {name: variable.numpy() for name, variable in (extra or {}).items()}
     slots = [variable.numpy() for variable in optimizer.variables] if optimizer is not None else []
-    broken = [name for name, value in values.items() if not _is_finite(value)]
+    broken = [name for name, value in (*values.items(), *further.items()) if not _is_finite(value)]
     broken += [variable.path for variable, value in _zip_slots(optimizer, slots) if not _is_finite(value)]
     if broken:
-        raise CheckpointError(f"{path.parent}: not saved, NaN or infinity in {_name_some(broken)}")
+        raise NonFiniteWeightsError(f"{path.parent}: not saved, NaN or infinity in {name_some(broken)}", broken)
 
-    with h5py.File(path, "w") as file:
+    with _created(path) as file:
         file.attrs["step"] = step
         _write_weights(file, values, half)
         if optimizer is not None:
-            group = file.create_group("optimizer")
+            group = file.create_group(_OPTIMIZER)
             group.attrs["type"] = type(optimizer).__name__
             group.create_dataset("trained", data=list(trained), dtype=h5py.string_dtype())
             for index, value in enumerate(slots):
                 group.create_dataset(f"{index:05d}", data=value)
+        for name, value in further.items():
+            file.create_dataset(name, data=value)
 
 
 def copy_weights_file(source: Path, destination: Path, *, half: bool = False) -> int:
-    """Copies the weights of a file, without the optimizer's state, tensor by tensor.
+    """Copies the weights of a file, averaged where there are averages, without what only training needs.
 
     Args:
         source: the file to read.
@@ -82,27 +98,34 @@ def copy_weights_file(source: Path, destination: Path, *, half: bool = False) ->
     Raises:
         CheckpointError: the source is missing or damaged, or a tensor holds NaN or infinity.
     """
-    import h5py
-
     with _opened(source) as file:
         step = int(file.attrs["step"])
-        values = {name: tensor[()] for name, tensor in _data_sets(file["weights"]).items()}
+        values = {name: tensor[()] for name, tensor in _averaged(source, file).items()}
     broken = [name for name, value in values.items() if not _is_finite(value)]
     if broken:
-        raise CheckpointError(f"{source}: not copied, NaN or infinity in {_name_some(broken)}")
-    with h5py.File(destination, "w") as file:
+        raise CheckpointError(f"{source}: not copied, NaN or infinity in {name_some(broken)}")
+    with _created(destination) as file:
         file.attrs["step"] = step
         _write_weights(file, values, half)
     return step
 
 
 def read_weights_file(
-    path: Path, weights: Mapping[str, Any], *, optimizer: Any = None, trained: Sequence[str] = ()
+    path: Path,
+    weights: Mapping[str, Any],
+    *,
+    optimizer: Any = None,
+    trained: Sequence[str] = (),
+    extra: Mapping[str, Any] | None = None,
 ) -> int:
     """Assigns every tensor of the file to the variables given, or none; float16 becomes float32 again.
 
+    The weights are those that were trained, not their averages. A group of `extra` that the file does not have leaves
+    its variables as they are, and one that is not asked for is left unread: what was switched on or off since begins
+    anew or ends. A group that both have must fit in all names and shapes.
+
     Args:
-        path, weights, optimizer, trained: as they were written; optimizer None leaves stored state unread.
+        path, weights, optimizer, trained, extra: as they were written; optimizer None leaves stored state unread.
 
     Returns:
         The step the file was written at.
@@ -111,41 +134,63 @@ def read_weights_file(
         CheckpointError: the file is missing, damaged or does not fit.
     """
     with _opened(path) as file:
-        stored = _read_group(file.get("weights", {}))
+        stored = _read_group(file.get(_WEIGHTS, {}))
         _check_fit(path, stored, weights)  # first: another model has other optimizer slots, too
-        saved_optimizer = file.get("optimizer")
+        saved_optimizer = file.get(_OPTIMIZER)
         slots = _read_slots(path, saved_optimizer, optimizer, trained) if optimizer is not None else []
+        further = _read_extra(path, file, extra or {})
         step = int(file.attrs["step"])
     for name, variable in weights.items():
         variable.assign(stored[name])
     for variable, value in _zip_slots(optimizer, slots):
         variable.assign(value)
+    for name, value in further.items():
+        extra[name].assign(value)
     return step
 
 
-def read_fitting_weights(path: Path, weights: Mapping[str, Any]) -> set[str]:
-    """Assigns the tensors of the file that fit a variable by name and shape; returns their names.
+def read_averaged_weights(path: Path, weights: Mapping[str, Any]) -> int:
+    """Assigns every tensor of the file to the variables given, or none; averages where the file has them.
+
+    Args:
+        path, weights: as they were written.
+
+    Returns:
+        The step the file was written at.
 
     Raises:
-        CheckpointError: the file is missing or damaged.
+        CheckpointError: the file is missing, damaged or does not fit.
     """
     with _opened(path) as file:
-        stored = _read_group(file.get("weights", {}))
-    fitting = {name for name, value in stored.items() if name in weights and value.shape == tuple(weights[name].shape)}
-    for name in fitting:
-        weights[name].assign(stored[name])
-    return fitting
+        stored = _read(_averaged(path, file))
+        step = int(file.attrs["step"])
+    _check_fit(path, stored, weights)
+    for name, variable in weights.items():
+        variable.assign(stored[name])
+    return step
 
 
 @contextmanager
 def stored_weights(path: Path) -> Iterator[Mapping[str, Any]]:
     """The weights of a file as open HDF5 data sets, by their paths; read one with `[()]` within the block.
 
+    Averages take the place of the weights where the file has them.
+
     Raises:
         CheckpointError: the file is missing or damaged.
     """
     with _opened(path) as file:
-        yield _data_sets(file["weights"])
+        yield _averaged(path, file)
+
+
+def stored_groups(path: Path) -> set[str]:
+    """The groups of a file beside weights and optimizer: `averages`, `loss_scale`, ...
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    with _opened(path) as file:
+        return set(file) - {_WEIGHTS, _OPTIMIZER}
 
 
 def refuse_tricks(path: Path) -> None:
@@ -172,12 +217,59 @@ def refuse_tricks(path: Path) -> None:
                     pending.append((item, f"{place}{name}/"))
                 elif not _is_plain(item):
                     suspicious.append(f"{place}{name}")
-        suspicious += [name for name in file if name != "weights"]
+        suspicious += [name for name in file if name != _WEIGHTS]
     if suspicious:
         raise CheckpointError(
             f"{path.name}: holds what weights are not (links, compressed or outside data, or another type): "
-            f"{_name_some(suspicious)}"
+            f"{name_some(suspicious)}"
         )
+
+
+class _WholeFile(io.FileIO):
+    """A file that HDF5 writes to, and which remembers that something could not be written.
+
+    HDF5 writes some of what it was given while it closes, where h5py drops its errors: on a full disk a file with holes
+    would be taken for a whole one.
+
+    Attributes:
+        error: the first one; everything is taken as written from there on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        position = 0
+        try:
+            while self.error is None and position < len(view):  # a disk that is nearly full takes a part
+                position += super().write(view[position:])
+        except OSError as error:
+            self.error = error
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+
+@contextmanager
+def _created(path: Path) -> Iterator[Any]:
+    """A new HDF5 file to write into; raises OSError unless all of it arrives."""
+    import h5py
+
+    with _WholeFile(path) as raw:
+        try:
+            with h5py.File(raw, "w") as file:
+                yield file
+        except (OSError, RuntimeError) as error:
+            raise raw.error or OSError(f"HDF5: {_first_line(error)}") from error
+        if raw.error is not None:
+            raise raw.error
 
 
 @contextmanager
@@ -220,9 +312,39 @@ def _data_sets(group: Any) -> dict[str, Any]:
     return found
 
 
+def _averaged(path: Path, file: Any) -> dict[str, Any]:
+    """The data sets of the weights by their paths, those of the averages where there are any."""
+    weights, averages = _data_sets(file[_WEIGHTS]), _data_sets(file.get(AVERAGES, {}))
+    if AVERAGES_MADE in file and file[AVERAGES_MADE][()] == 0:
+        return weights
+    strangers = [
+        name for name, tensor in averages.items() if name not in weights or weights[name].shape != tensor.shape
+    ]
+    if strangers:
+        raise CheckpointError(f"{path}: damaged; has averages of what are not its weights: {name_some(strangers)}")
+    return weights | averages
+
+
 def _read_group(group: Any) -> dict[str, np.ndarray]:
     """All data sets below an HDF5 group: path -> array, halves widened."""
-    return {name: _widened(tensor[()]) for name, tensor in _data_sets(group).items()}
+    return _read(_data_sets(group))
+
+
+def _read(data_sets: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {name: _widened(tensor[()]) for name, tensor in data_sets.items()}
+
+
+def _read_extra(path: Path, file: Any, extra: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays for the variables of `extra` whose group the file has."""
+    values: dict[str, np.ndarray] = {}
+    for group in dict.fromkeys(name.partition("/")[0] for name in extra):
+        if group not in file:
+            continue
+        variables = {name: variable for name, variable in extra.items() if name.startswith(f"{group}/")}
+        stored = {f"{group}/{name}": value for name, value in _read_group(file[group]).items()}
+        _check_fit(path, stored, variables)
+        values |= stored
+    return values
 
 
 def _widened(value: np.ndarray) -> np.ndarray:
@@ -239,11 +361,11 @@ def _check_fit(path: Path, stored: Mapping[str, np.ndarray], weights: Mapping[st
     ]
     problems = []
     if missing:
-        problems.append(f"{len(missing)} of the model's tensors are missing: {_name_some(missing)}")
+        problems.append(f"{len(missing)} of the model's tensors are missing: {name_some(missing)}")
     if left_over:
-        problems.append(f"{len(left_over)} are left over: {_name_some(left_over)}")
+        problems.append(f"{len(left_over)} are left over: {name_some(left_over)}")
     if misshapen:
-        problems.append(f"{len(misshapen)} have another shape: {_name_some(misshapen)}")
+        problems.append(f"{len(misshapen)} have another shape: {name_some(misshapen)}")
     if problems:
         raise CheckpointError(f"{path} does not fit the model: " + "; ".join(problems))
 
@@ -262,8 +384,8 @@ def _read_slots(path: Path, group: Any, optimizer: Any, trained: Sequence[str]) 
         no_longer = [name for name in before if name not in set(trained)]
         newly = [name for name in trained if name not in set(before)]
         raise CheckpointError(
-            f"{path} was saved while other weights were trained (no longer: {_name_some(no_longer)}; "
-            f"newly: {_name_some(newly)}): keep what is trainable, or start another run"
+            f"{path} was saved while other weights were trained (no longer: {name_some(no_longer)}; "
+            f"newly: {name_some(newly)}): keep what is trainable, or start another run"
         )
     slots = [group[f"{index:05d}"][()] for index in range(len(group) - 1)]
     expected = [tuple(variable.shape) for variable in optimizer.variables]
@@ -280,7 +402,7 @@ def _zip_slots(optimizer: Any, slots: Sequence[np.ndarray]):
 
 
 def _write_weights(file: Any, values: Mapping[str, np.ndarray], half: bool) -> None:
-    group = file.create_group("weights")
+    group = file.create_group(_WEIGHTS)
     for name, value in values.items():
         group.create_dataset(name, data=_to_half(value) if half else value)
 
@@ -295,7 +417,7 @@ def _to_half(value: np.ndarray) -> np.ndarray:
     return value.astype(np.float16)
 
 
-def _name_some(names: Sequence[str]) -> str:
+def name_some(names: Sequence[str]) -> str:
     if not names:
         return "none"
     rest = len(names) - _NAMED_IN_MESSAGES

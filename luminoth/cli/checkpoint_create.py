@@ -91,13 +91,14 @@ def _find(sources: tuple[Path, ...], files: tuple[Path, ...], overrides: tuple[s
 
 
 def _choose(run: Path, which: str) -> Path:
-    from luminoth.checkpoints.history import best_checkpoint
+    from luminoth.checkpoints.history import best_checkpoint, judged_by
     from luminoth.checkpoints.publish import choose_checkpoint
 
     folder = choose_checkpoint(run, which)
     if which == _BEST:
-        best = best_checkpoint(run, "val")
-        say(f"The best of {best.evaluated} evaluated on val: step {best.step}, AP {100 * best.value:.1f}")
+        split, metric = judged_by(run)
+        best = best_checkpoint(run, split, metric)
+        say(f"The best of {best.evaluated} evaluated on {split}: step {best.step}, {metric} {best.value:.4f}")
         if best.better_but_gone:
             steps = ", ".join(map(str, best.better_but_gone))
             say(f"Warning: better ones are not kept any more: step {steps} (see train.checkpoints_max_keep)")

@@ -44,7 +44,7 @@ _MOST_TENSORBOARD_PICTURES = 20
 @click.option(
     "--checkpoint", metavar="ID|FOLDER|best|last", default=_LAST, show_default=True,
     help="What to evaluate: an id or alias, the folder of a checkpoint or of a run, or of the configured run the "
-    "newest one or the one with the highest AP in earlier evaluations.",
+    "newest one or the best one in earlier evaluations (train.best_metric, by default AP).",
 )  # fmt: skip
 @click.option("--split", default="val", show_default=True, help="Which records: <split>.tfrecords.")
 @click.option(
@@ -225,18 +225,19 @@ class _Job:
         return folder
 
     def best_checkpoint(self, from_step: int) -> Path:
-        """The run's best checkpoint by earlier evaluations on `val`, or on this split where there are none of `val`."""
-        from luminoth.checkpoints.history import best_checkpoint
+        """The run's best checkpoint by earlier evaluations, as its configuration judges, or else on this split."""
+        from luminoth.checkpoints.history import best_checkpoint, judged_by
         from luminoth.errors import CheckpointError
 
-        judge = "val"  # a checkpoint chosen on the pictures it is then tested on looks better than it is
+        # Chosen on `val` unless configured: on the pictures it is then tested on, it would look better than it is.
+        judge, metric = judged_by(self._run_folder)
         try:
-            best = best_checkpoint(self._run_folder, judge)
+            best = best_checkpoint(self._run_folder, judge, metric)
         except CheckpointError:
             judge = self._split.name
-            best = best_checkpoint(self._run_folder, judge)
+            best = best_checkpoint(self._run_folder, judge, metric)
         _check_step(self._run_folder, "best", best.step, from_step)
-        say(f"The best of {best.evaluated} evaluated on {judge}: {best.folder}, AP {best.value:.4f}")
+        say(f"The best of {best.evaluated} evaluated on {judge}: {best.folder}, {metric} {best.value:.4f}")
         if best.better_but_gone:
             steps = ", ".join(map(str, best.better_but_gone))
             say(f"Warning: better ones are not kept any more: step {steps} (see train.checkpoints_max_keep)")

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 T = TypeVar("T")
 
@@ -62,6 +63,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31), Accepts("a whole number from 0 to 2
 Number = Annotated[float, Accepts("a number")]
 PositiveNumber = Annotated[float, Field(gt=0), Accepts("a number above 0")]
 NonNegativeNumber = Annotated[float, Field(ge=0), Accepts("a number of at least 0")]
+OpenFraction = Annotated[float, Field(gt=0, lt=1), Accepts("a number above 0 and below 1")]
 Fraction = Annotated[float, Field(ge=0, le=1), Accepts("a number from 0 to 1")]
 PositiveFraction = Annotated[float, Field(gt=0, le=1), Accepts("a number above 0, at most 1")]
 # A list in the file is a tuple in the configuration, which is frozen.
@@ -114,3 +116,14 @@ def sections_of(annotation: Any) -> list[type[Section]]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     return [found for argument in get_args(annotation) for found in sections_of(argument)]
+
+
+def check_order(checked: Section, low: str, high: str) -> None:
+    """Refuses a section whose key `low` is above its key `high`."""
+    low_value, high_value = getattr(checked, low), getattr(checked, high)
+    if low_value is not None and high_value is not None and low_value > high_value:
+        raise PydanticCustomError(
+            "order",
+            "has {low} {low_value} above {high} {high_value}; accepted: {low} at most {high}",
+            {"low": low, "low_value": low_value, "high": high, "high_value": high_value},
+        )

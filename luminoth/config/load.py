@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from luminoth.config.merge import leaves, map_leaves, merge
 from luminoth.config.overrides import apply_overrides
 from luminoth.config.problems import as_config_error, describe_problems
-from luminoth.config.rules import WHOLE_SECTIONS, add_followers, drop_without_effect, rename
+from luminoth.config.rules import WHOLE_SECTIONS, add_followers, drop_empty_sections, drop_without_effect, rename
 from luminoth.config.schema import Config
 from luminoth.config.yaml_text import DEFAULT, Stated, read_yaml, write_yaml
 from luminoth.errors import ConfigError
@@ -48,17 +48,25 @@ def load_config(files: Sequence[str | os.PathLike] = (), overrides: Sequence[str
     return resolved.config
 
 
-def resolve_config(files: Sequence[str | os.PathLike] = (), overrides: Sequence[str] = ()) -> ResolvedConfig:
+def resolve_config(
+    files: Sequence[str | os.PathLike] = (),
+    overrides: Sequence[str] = (),
+    *,
+    base: Mapping[str, Any] | None = None,
+    base_source: str = "base",
+) -> ResolvedConfig:
     """Reads and checks a configuration, and says where each value comes from.
 
     Args:
         files: YAML files; what a later one states goes before an earlier one and the defaults.
         overrides: `a.b.c=value` each, going before all files; the value is YAML and may contain `=`.
+        base: nested plain values that go before the defaults and after all files.
+        base_source: what `base` is called in `sources` and in messages.
 
     Raises:
         ConfigError: names every problem, with file, line, key, value found and what is accepted.
     """
-    tree: dict[str, Any] = {}
+    tree: dict[str, Any] = map_leaves(_as_dicts(base or {}), lambda value: Stated(value, base_source))
     for name in files:
         tree = merge(tree, _read_file(name), WHOLE_SECTIONS)
     return _check(apply_overrides(tree, overrides))
@@ -89,7 +97,7 @@ def _read_file(name: str | os.PathLike) -> dict[str, Any]:
         raise ConfigError(f"{source}: is not text in UTF-8 (byte {error.start}); accepted: a YAML file") from error
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read: {error.strerror}") from error
-    return read_yaml(text, source)
+    return drop_empty_sections(read_yaml(text, source), Config)
 
 
 def _check(tree: dict[str, Any]) -> ResolvedConfig:

@@ -15,7 +15,9 @@ from luminoth.errors import ConfigError
 
 _LONGEST_VALUE = 60
 # Kinds of complaint whose message says it all (raised by the schema's own validators).
-_OWN_WORDS = frozenset({"lengths", "order", "both_or_neither", "one_key", "not_yet", "stride"})
+_OWN_WORDS = frozenset(
+    {"lengths", "order", "both_or_neither", "either", "one_key", "units", "not_yet", "not_measured", "stride"}
+)
 
 
 def as_config_error(lines: list[str]) -> ConfigError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from luminoth.config.fields import Section
 from luminoth.config.merge import leaves, merge, nest, part_at
 from luminoth.config.yaml_text import DEFAULT, Stated
 
@@ -10,6 +11,9 @@ from luminoth.config.yaml_text import DEFAULT, Stated
 WHOLE_SECTIONS = {
     "train.learning_rate": "decay_method",
     "train.optimizer": "type",
+    "train.sampling": "type",
+    "model.rpn.cls_loss": "type",
+    "model.rcnn.cls_loss": "type",
     "model.rpn.rpn_initializer": "type",
     "model.rpn.cls_initializer": "type",
     "model.rpn.bbox_initializer": "type",
@@ -80,6 +84,23 @@ def add_followers(tree: dict) -> dict:
             value = leading.value
         tree = merge(tree, nest(follower, Stated(value, leading.source, leading.line, follows=True)))
     return tree
+
+
+def drop_empty_sections(tree: dict, schema: type[Section]) -> dict:
+    """A file's tree without the sections under whose name nothing stands (`train:`), which so have their defaults.
+
+    A section whose kind must be chosen is not among them: there empty may mean something.
+    """
+    kept = {}
+    for name, value in tree.items():
+        field = schema.model_fields.get(name)
+        kind = field.annotation if field is not None else None
+        if isinstance(kind, type) and issubclass(kind, Section):
+            if isinstance(value, Stated) and value.value is None:
+                continue
+            value = drop_empty_sections(value, kind) if isinstance(value, dict) else value
+        kept[name] = value
+    return kept
 
 
 def drop_without_effect(tree: dict) -> tuple[dict, list[str]]:

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Tag, model_validator
+from pydantic import Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from luminoth.config.fields import (
     Accepts,
     Fraction,
     List,
+    NonEmptyList,
     NonNegativeInt,
     NonNegativeNumber,
     Number,
+    OpenFraction,
     Pair,
     PositiveFraction,
     PositiveInt,
     PositiveNumber,
     Section,
     Seed,
+    Text,
     choose_by,
     key,
     section,
 )
+
+_CLS_LOSS = "The loss."
 
 Activation = Literal["relu6", "relu", "elu", "selu", "leaky_relu", "gelu", "swish", "softplus", "sigmoid", "tanh"]
 
@@ -131,6 +136,44 @@ class RpnTarget(Section):
         return self
 
 
+class CrossEntropy(Section):
+    """Cross-entropy of the sampled anchors or proposals."""
+
+    type: Literal["cross_entropy"] = key("cross_entropy", _CLS_LOSS)
+
+
+class RpnFocalLoss(Section):
+    """Focal loss (Lin et al. 2017) of all anchors, sampled or not, divided by the number of foreground ones."""
+
+    type: Literal["focal"] = key("focal", _CLS_LOSS)
+    alpha: OpenFraction | None = key(0.25, "Weight of foreground, 1 - alpha being background's; empty: no weights.")
+    gamma: NonNegativeNumber = key(2.0, "How much less counts what is recognised well; 0: cross-entropy.")
+    prior: OpenFraction = key(0.01, "Objectness of every anchor at the start of a training, through the layer's bias.")
+
+
+class RcnnFocalLoss(Section):
+    """Focal loss (Lin et al. 2017) of the sampled proposals."""
+
+    type: Literal["focal"] = key("focal", _CLS_LOSS)
+    alpha: OpenFraction | None = key(None, "Weight of all classes, 1 - alpha being background's; empty: no weights.")
+    gamma: NonNegativeNumber = key(2.0, "How much less counts what is recognised well; 0: cross-entropy.")
+
+
+RpnClassLoss = Annotated[
+    Annotated[CrossEntropy, Tag("<cross_entropy>")] | Annotated[RpnFocalLoss, Tag("<focal>")],
+    choose_by("type", "cross_entropy"),
+    Accepts("a mapping"),
+]
+RcnnClassLoss = Annotated[
+    Annotated[CrossEntropy, Tag("<cross_entropy>")] | Annotated[RcnnFocalLoss, Tag("<focal>")],
+    choose_by("type", "cross_entropy"),
+    Accepts("a mapping"),
+]
+ClassWeights = Annotated[
+    Literal["auto"] | dict[Text, PositiveNumber] | NonEmptyList[PositiveNumber] | None,
+    Accepts("auto, a mapping from classes to numbers above 0, a list of such numbers, or empty"),
+]
+
 _L1_BETA = "The same place, stated as it is; 0: never square (Detectron2); empty: 1 / `l1_sigma`^2."
 
 
@@ -143,6 +186,9 @@ class RpnConfig(Section):
     l1_beta: NonNegativeNumber | None = key(None, _L1_BETA)
     loss_normalizer: Literal["sampled", "minibatch"] = key(
         "sampled", "Losses are divided by the anchors sampled, or by `minibatch_size` times the pictures (Detectron2)."
+    )
+    cls_loss: RpnClassLoss = Field(
+        default_factory=CrossEntropy, description="The objectness loss; replaced as a whole."
     )
     num_convs: PositiveInt = key(1, "Convolutions before the outputs.")
     num_channels: PositiveInt = key(512, "Channels of the convolutions.")
@@ -204,6 +250,12 @@ class RcnnConfig(Section):
     l2_regularization_scale: NonNegativeNumber = key(0.0005, "L2 penalty on the second stage's weights; 0: none.")
     l1_sigma: PositiveNumber = key(1.0, "Where smooth L1 turns from square to straight: at 1 / sigma^2.")
     l1_beta: NonNegativeNumber | None = key(None, _L1_BETA)
+    cls_loss: RcnnClassLoss = Field(default_factory=CrossEntropy, description="The class loss; replaced as a whole.")
+    class_weights: ClassWeights = key(
+        None,
+        "Factors of the class loss: `auto` by how rare a class is; by name, others 1; a list in the order of "
+        "`classes.json`; empty: all 1. Background is 1.",
+    )
     use_mean: bool = key(True, "Average the pooled cells rather than flatten them.")
     target_normalization_variances: Pair[PositiveNumber] = key(
         (0.1, 0.2), "Divisors of the box targets: for the centre, for the size."

@@ -1,10 +1,11 @@
 """From record files to padded batches, on tf.data.
 
-    record files ──> encoded records ──> shuffled ──> decoded, augmented, resized ──> padded batches
-                      (a few kB each)                  (in parallel, in order)
+    record files ──> encoded records in order ──> a worker's own ──> decoded, augmented, resized ──> padded batches
+                      (luminoth/data/order.py)                        (in parallel, in order)
 
-What is shuffled are the encoded records, so that memory is bounded whatever the data set's size: `shuffle_buffer`
-encoded pictures, but at most a gigabyte of them, plus the few that are being decoded, plus two batches.
+What is put in order are the encoded records, so that memory is bounded whatever the data set's size: `shuffle_buffer`
+encoded pictures, but at most a gigabyte of them, plus the few that are being decoded, plus two batches. (Grouping by
+aspect ratio holds up to half a gigabyte more.)
 
 Training must be able to stop anywhere and go on exactly. So nothing here depends on what ran before: the
 order of an epoch follows from (seed, epoch) alone, and a picture's augmentation from (seed, its number), where
@@ -13,24 +14,54 @@ numbers count all examples from the first epoch on. Batches run across the borde
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from luminoth.data.augment import Picture, augment, check_augmentations, remove_degenerate
+from luminoth.data.augment import Picture, augment, partners_needed, remove_degenerate
+from luminoth.data.order import bounded_buffer, ordered_records
 from luminoth.data.record_files import count_records
+from luminoth.data.sampling import Repeats
 from luminoth.data.tfrecord import parse_record
-from luminoth.errors import DataError
+from luminoth.errors import ConfigError, DataError
 from luminoth.resize import ResizeRule, scale_boxes
 from luminoth.types import Batch, BatchInfo
 
-FILES_AT_ONCE = 16  # record files read in turns; every open file costs a buffer
 PREFETCHED_BATCHES = 2
-SHUFFLED_BYTES = 2**30  # pictures of a good camera take megabytes each
 _FOREVER = 2**62
+_SIZE_DRAW = -1  # beside the numbers of the augmentations, each of which has draws of its own
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One worker's share of every batch: of B rows the ones from `index * B / count` on, B / count of them.
+
+    Attributes:
+        index: which worker, from 0.
+        count: how many workers there are.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"a shard's index is from 0 to count - 1; got {self.index} of {self.count}")
+
+    def rows(self, batch_size: int) -> int:
+        """How many rows of a batch of `batch_size` are this worker's.
+
+        Raises:
+            ConfigError: the batch cannot be divided among the workers.
+        """
+        if batch_size % self.count:
+            raise ConfigError(
+                f"train.batch_size: {batch_size} pictures cannot be divided among {self.count} workers; it must be a "
+                f"multiple of {self.count}"
+            )
+        return batch_size // self.count
 
 
 def training_batches(
@@ -42,38 +73,58 @@ def training_batches(
     seed: int = 0,
     shuffle: bool = True,
     shuffle_buffer: int = 2000,
+    repeats: Repeats | None = None,
+    group_by_aspect_ratio: bool = False,
     start_step: int = 0,
     pad_to_multiple: int = 1,
     num_classes: int | None = None,
+    shard: Shard = Shard(),
 ) -> tf.data.Dataset:
     """Endless batches for training, one epoch after the other; deterministic.
 
     Args:
         files: record files; several are read in turns.
-        batch_size: pictures in each batch, B.
+        batch_size: pictures in each batch, B, of all workers together.
         resize: how pictures are brought to the network's size, after augmentation.
         augmentations: as in `luminoth.data.augment`.
         seed: of the order and of the augmentations.
         shuffle: draw a new order for each epoch.
         shuffle_buffer: how many encoded pictures are held to draw from, fewer where they would take more than
-            `SHUFFLED_BYTES`; from the data set's size on, the order is a full permutation.
+            a gigabyte; from the data set's size on, the order is a full permutation.
+        repeats: how often each record of the files, one after the other, comes in an epoch; None: once.
+        group_by_aspect_ratio: whether batches are of pictures of about the same shape as far as possible; see
+            `luminoth.data.order`.
         start_step: how many batches to pass over; the next ones are those of an uninterrupted run.
         pad_to_multiple: H and W of the batch are multiples of this.
         num_classes: a record with a class id that is not below it is an error; None: any will do.
+        shard: the rows of each batch that this worker gets. All workers walk through the same records in the same
+            order; each decodes its own pictures only. What they get together are the batches of a single worker.
 
     Returns:
         A dataset of (`Batch`, `BatchInfo`). G, the padded number of boxes, is at least 1.
 
     Raises:
-        ConfigError: an augmentation is not acceptable.
+        ConfigError: an augmentation is not acceptable, or the batch cannot be divided among the workers.
         DataError: the files are missing, damaged or hold no record.
     """
-    check_augmentations(augmentations)
+    partners = partners_needed(augmentations)
+    rows = shard.rows(batch_size)
     count = _count(files)
     start = start_step * batch_size
-    buffer = bounded_buffer(files, count, shuffle_buffer) if shuffle else 0
-    stream = _endless_records(list(files), seed=seed, shuffle_buffer=buffer, epoch=start // count)
-    records = tf.data.Dataset.zip(tf.data.Dataset.range(start, _FOREVER), stream.skip(start % count))
+    stream = ordered_records(
+        files,
+        count=count,
+        start=start,
+        batch_size=batch_size,
+        seed=seed,
+        shuffle_buffer=bounded_buffer(files, count, shuffle_buffer) if shuffle else 0,
+        repeats=repeats,
+        group_by_aspect_ratio=group_by_aspect_ratio,
+    )
+    stream = _with_partners(stream, partners)
+    records = tf.data.Dataset.zip(tf.data.Dataset.range(start, _FOREVER), stream)
+    if shard.count > 1:
+        records = records.filter(lambda number, _: tf.equal(number % batch_size // rows, shard.index))
 
     seed_pair = tf.constant(_two_halves(seed), tf.int32)
 
@@ -85,9 +136,9 @@ def training_batches(
     dataset = records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _batched(
         dataset,
-        batch_size,
+        rows,
         pad_to_multiple,
-        source=_Source(list(files), records.map(lambda number, record: record), batch_size, num_classes),
+        source=_Source(list(files), records.map(lambda number, record: record), rows, num_classes),
         drop_remainder=True,
     )
 
@@ -113,9 +164,9 @@ def evaluation_batches(
         DataError: the files are missing, damaged or hold no record.
     """
     _count(files)
-    records = tf.data.TFRecordDataset(list(files))
+    records = _with_partners(tf.data.TFRecordDataset(list(files)), 0)
     dataset = records.map(
-        lambda record: _prepare(record, resize, (), None, num_classes),
+        lambda records: _prepare(records, resize, (), None, num_classes),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
@@ -155,16 +206,17 @@ class _Source:
     file nor picture."""
 
     files: list[str]
-    records: tf.data.Dataset
+    records: tf.data.Dataset  # each with its partners
     batch_size: int
     num_classes: int | None
 
     def find_culprit(self, position: int) -> str | None:
         """Says what is wrong in the batch number `position`; None when everything in it can be read."""
         try:
-            for record in self.records.skip(position * self.batch_size).take(self.batch_size):
-                if problem := _problem_of(record, self.num_classes):
-                    return problem
+            for records in self.records.skip(position * self.batch_size).take(self.batch_size):
+                for record in records:
+                    if problem := _problem_of(record, self.num_classes):
+                        return problem
         except (tf.errors.DataLossError, tf.errors.NotFoundError):
             return self._find_damaged_file()
         return None
@@ -218,57 +270,48 @@ def _count(files: Sequence[str]) -> int:
     return count
 
 
-def bounded_buffer(files: Sequence[str], count: int, asked: int) -> int:
-    """How many of the `count` records of `files` are held to draw from, of the `asked` ones; at least one.
+def _with_partners(records: tf.data.Dataset, count: int) -> tf.data.Dataset:
+    """Each record with the `count` next ones, which its augmentation may take objects from: [1 + count] strings.
 
-    It depends on the files alone, so that a resumed run draws in the same order.
+    So which they are depends on the order of the records alone. They stay encoded.
     """
-    average = sum(os.path.getsize(file) for file in files) / count
-    return max(1, min(asked, count, int(SHUFFLED_BYTES / average)))
+    if count == 0:
+        return records.map(lambda record: record[None])
+
+    def slide(latest: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        window = tf.concat([latest, record[None]], axis=0)
+        return window[1:], window
+
+    return records.scan(tf.fill([count], ""), slide).skip(count)
 
 
-def _endless_records(files: list[str], *, seed: int, shuffle_buffer: int, epoch: int) -> tf.data.Dataset:
-    """The serialized records of epoch `epoch`, `epoch + 1`, ...; in the files' order when `shuffle_buffer` is 0."""
-    graph_seed = 1 + seed % (2**31 - 2)  # TensorFlow takes 31 bits here, and 0 as no seed at all
-
-    def records_of(epoch: tf.Tensor) -> tf.data.Dataset:
-        # `Dataset.shuffle` draws from the graph's seed and its own. Pin the former (of this function's graph
-        # only), or else the order would change with somebody's `tf.random.set_seed`.
-        tf.random.set_seed(graph_seed)
-        names = tf.constant(files)
-        if shuffle_buffer and len(files) > 1:
-            names = tf.random.experimental.stateless_shuffle(names, seed=tf.stack([graph_seed, epoch]))
-        records = tf.data.Dataset.from_tensor_slices(names).interleave(
-            tf.data.TFRecordDataset,
-            cycle_length=min(len(files), FILES_AT_ONCE),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        if shuffle_buffer:
-            records = records.shuffle(shuffle_buffer, seed=epoch, reshuffle_each_iteration=False)
-        return records
-
-    return tf.data.Dataset.range(epoch, _FOREVER).flat_map(records_of)
-
-
+@tf.autograph.experimental.do_not_convert  # nothing in it needs that, and it takes longer than the graph itself
 def _prepare(
-    record: tf.Tensor,
+    records: tf.Tensor,
     resize: ResizeRule,
     augmentations: Sequence[Mapping[str, Any]],
     seed: tf.Tensor | None,
     num_classes: int | None,
 ) -> dict[str, tf.Tensor]:
-    """One record, decoded, augmented and resized: what `_batched` pads and packs."""
-    parsed = parse_record(record)
-    if num_classes is not None:  # on a GPU, looking up a class that is not there gives zeros and no error
-        tf.debugging.assert_less(parsed["class_ids"], num_classes)
-    image = _decode(parsed["encoded"])
-    picture = Picture(image, parsed["boxes"], parsed["class_ids"], parsed["is_crowd"])
-    if augmentations:
-        picture = augment(picture, augmentations, seed)
+    """One record, decoded, augmented and resized: what `_batched` pads and packs.
+
+    Args:
+        records: [1 + K] strings, the record and its partners.
+        resize: how pictures are brought to the network's size.
+        augmentations: as in `luminoth.data.augment`.
+        seed: int32 [2], of what is drawn; None: nothing is.
+        num_classes: see `training_batches`.
+    """
+    picture, parsed = _read_picture(records[0], num_classes)
+    image, min_size = picture.image, None
+    if seed is not None:
+        picture = augment(
+            picture, augmentations, seed, lambda i: remove_degenerate(_read_picture(records[1 + i], num_classes)[0])
+        )
+        min_size = resize.draw_min_size(tf.random.fold_in(seed, _SIZE_DRAW))
     picture = remove_degenerate(picture)
     shape = tf.shape(picture.image)
-    resized = resize(picture.image)
+    resized = resize(picture.image, min_size)
     size = tf.shape(resized)[:2]
     boxes = scale_boxes(picture.boxes, (shape[0], shape[1]), (size[0], size[1]))
 
@@ -285,6 +328,15 @@ def _prepare(
         "image_id": parsed["image_id"],
         "original_size": tf.shape(image)[:2],
     }
+
+
+def _read_picture(record: tf.Tensor, num_classes: int | None) -> tuple[Picture, dict[str, tf.Tensor]]:
+    """The decoded picture, and what else `parse_record` found."""
+    parsed = parse_record(record)
+    if num_classes is not None:  # on a GPU, looking up a class that is not there gives zeros and no error
+        tf.debugging.assert_less(parsed["class_ids"], num_classes)
+    picture = Picture(_decode(parsed["encoded"]), parsed["boxes"], parsed["class_ids"], parsed["is_crowd"])
+    return picture, parsed
 
 
 def _decode(encoded: tf.Tensor) -> tf.Tensor:

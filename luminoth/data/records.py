@@ -12,6 +12,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -216,6 +217,29 @@ def decode_example(serialized: bytes) -> Example:
         is_truncated=_flags(flags.get("truncated"), labels),
         filename=(names[1] or names[2] or names[0]).decode("utf-8", "replace"),
     )
+
+
+def object_labels(message: Message) -> list[int]:
+    """The class ids, from 0, of a record's objects without its crowd regions.
+
+    Args:
+        message: `example_proto.SequenceExample`, which reads records of either form; its picture is not looked at.
+
+    Raises:
+        DataError: it is a record of neither form, or has a label below the first.
+    """
+    context, lists = message.context.feature, message.feature_lists.feature_list
+    if "image_raw" in context:
+        labels, is_crowd = _list_of_ints(lists, "label"), []
+    elif "image/encoded" in context:
+        labels = [label - 1 for label in _values(context, "image/object/class/label", "int64_list")]
+        crowd, groups = (_values(context, f"image/object/{name}", "int64_list") for name in ("is_crowd", "group_of"))
+        is_crowd = _flags(crowd, labels) | _flags(groups, labels)
+    else:
+        raise DataError("it has neither image/encoded nor image_raw")
+    if min(labels, default=0) < 0:
+        raise DataError("it has a label below 1, the number of the first class")
+    return [label for label, ignored in zip_longest(labels, is_crowd) if not ignored]
 
 
 def _values(features, name: str, kind: str) -> list:

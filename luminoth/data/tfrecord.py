@@ -20,6 +20,7 @@ _CONTEXT_FEATURES = {
     **{name: tf.io.RaggedFeature(tf.int64) for name in _NUMBERS_OF_OBJECTS},
     **{f"image/object/bbox/{side}": tf.io.RaggedFeature(tf.float32) for side in _SIDES},
 }
+_SIZES = {name: tf.io.FixedLenFeature([], tf.int64, 0) for name in (*_NUMBERS, "height", "width")}
 _LIST_FEATURES = {name: tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True) for name in ("label", *_SIDES)}
 
 
@@ -57,6 +58,24 @@ def parse_record(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         "class_ids": tf.ensure_shape(class_ids, [None]),
         "is_crowd": tf.ensure_shape(is_crowd, [None]),
     }
+
+
+def parse_size(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(height, width) of the picture of one record of either form, two float32 scalars, without decoding it.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when run on a record of neither form.
+    """
+    stated, _ = tf.io.parse_single_sequence_example(serialized, _SIZES)
+    height, width = (tf.maximum(stated[f"image/{side}"], stated[side]) for side in ("height", "width"))
+
+    def measured() -> tuple[tf.Tensor, tf.Tensor]:
+        record = parse_record(serialized)
+        shape = tf.shape(tf.io.decode_image(record["encoded"], channels=3, expand_animations=False), tf.int64)
+        return shape[0], shape[1]
+
+    height, width = tf.cond((height > 0) & (width > 0), lambda: (height, width), measured)
+    return tf.cast(height, tf.float32), tf.cast(width, tf.float32)
 
 
 def _luminoth_objects(lists: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

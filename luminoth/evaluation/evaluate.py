@@ -77,21 +77,8 @@ class EvaluationResult:
         }
 
 
-def evaluate(
-    model: Any,
-    files: Sequence[str],
-    *,
-    resize: ResizeRule,
-    class_names: Sequence[str],
-    batch_size: int = 1,
-    max_detections: int = 100,
-    min_score: float = MIN_SCORE,
-    record_class_ids: Sequence[int] | None = None,
-    class_agnostic: bool = False,
-    seed: int = 0,
-    on_progress: Callable[[int], None] = lambda images: None,
-) -> EvaluationResult:
-    """Evaluates a detector on the pictures of record files.
+class Evaluator:
+    """Evaluates a detector on the pictures of record files, as often as its weights change; compiled once.
 
     The figures do not depend on `batch_size`: only pictures of one size share a batch, none of them padded, as when
     each is predicted alone. The losses do a little, since a model averages them over what it samples from a batch.
@@ -108,40 +95,76 @@ def evaluate(
             the records' order.
         class_agnostic: the model does not tell classes; all objects are taken for one class, `object`.
         seed: of the samples that losses are computed from; always the same for the same seed.
-        on_progress: called after each batch with the number of pictures in it.
 
     Raises:
         DataError: the files are missing, hold no record or no object, or one is damaged.
     """
-    started = time.monotonic()
-    classes = _Classes(class_names, record_class_ids, class_agnostic)
-    ground_truths = read_objects(files, classes.of_records)
-    dataset = evaluation_batches(files, batch_size=batch_size, resize=resize, num_classes=classes.in_records)
-    step = _make_step(model, dataset.element_spec[0], min_score, seed)
-    batches = (batch for batch, _ in iterate(_with_class_ids(dataset, record_class_ids), source=dataset))
 
-    found: list[Detections | None] = [None] * len(ground_truths)
-    counter, losses = ProposalCounter(), _Means()
-    speed = _Speed()
-    for numbers, batch, (values, output, proposals) in _in_flight(step, same_size_batches(batches, batch_size)):
-        truths = [ground_truths[number] for number in numbers]
-        sizes = [truth.image_size for truth in truths]
-        losses.add(values, len(numbers))
-        for number, detections in zip(numbers, _to_detections(output, batch, sizes, classes), strict=True):
-            found[number] = detections
-        if proposals is not None:
-            counter.add(truths, _to_detections(proposals, batch, sizes, _ANY_OBJECT))
-        on_progress(len(numbers))
-        speed.add(len(numbers))
-    return EvaluationResult(
-        analyse(ground_truths, found, classes.names, max_detections=max_detections),
-        ground_truths,
-        found,
-        time.monotonic() - started,
-        losses.result(),
-        counter.result(),
-        speed.images_per_second,
-    )
+    def __init__(
+        self,
+        model: Any,
+        files: Sequence[str],
+        *,
+        resize: ResizeRule,
+        class_names: Sequence[str],
+        batch_size: int = 1,
+        max_detections: int = 100,
+        min_score: float = MIN_SCORE,
+        record_class_ids: Sequence[int] | None = None,
+        class_agnostic: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self._classes = _Classes(class_names, record_class_ids, class_agnostic)
+        self._batch_size, self._max_detections = batch_size, max_detections
+        self._ground_truths = read_objects(files, self._classes.of_records)
+        self._source = evaluation_batches(
+            files, batch_size=batch_size, resize=resize, num_classes=self._classes.in_records
+        )
+        self._dataset = _with_class_ids(self._source, record_class_ids)
+        self._step = _make_step(model, self._source.element_spec[0], min_score, seed)
+
+    def run(self, on_progress: Callable[[int], None] = lambda images: None) -> EvaluationResult:
+        """Evaluates the model as it is now.
+
+        Args:
+            on_progress: called after each batch with the number of pictures in it.
+
+        Raises:
+            DataError: a record is damaged.
+        """
+        started = time.monotonic()
+        ground_truths, classes = self._ground_truths, self._classes
+        batches = (batch for batch, _ in iterate(self._dataset, source=self._source))
+        found: list[Detections | None] = [None] * len(ground_truths)
+        counter, losses = ProposalCounter(), _Means()
+        speed = _Speed()
+        same_size = same_size_batches(batches, self._batch_size)
+        for numbers, batch, (values, output, proposals) in _in_flight(self._step, same_size):
+            truths = [ground_truths[number] for number in numbers]
+            sizes = [truth.image_size for truth in truths]
+            losses.add(values, len(numbers))
+            for number, detections in zip(numbers, _to_detections(output, batch, sizes, classes), strict=True):
+                found[number] = detections
+            if proposals is not None:
+                counter.add(truths, _to_detections(proposals, batch, sizes, _ANY_OBJECT))
+            on_progress(len(numbers))
+            speed.add(len(numbers))
+        return EvaluationResult(
+            analyse(ground_truths, found, classes.names, max_detections=self._max_detections),
+            ground_truths,
+            found,
+            time.monotonic() - started,
+            losses.result(),
+            counter.result(),
+            speed.images_per_second,
+        )
+
+
+def evaluate(
+    model: Any, files: Sequence[str], *, on_progress: Callable[[int], None] = lambda images: None, **settings: Any
+) -> EvaluationResult:
+    """Evaluates a detector once; `settings` and what is raised are those of `Evaluator`."""
+    return Evaluator(model, files, **settings).run(on_progress)
 
 
 def evaluate_detections(

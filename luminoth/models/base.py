@@ -28,6 +28,18 @@ class Examination(NamedTuple):
     proposals: DetectorOutput | None = None
 
 
+class Observed(NamedTuple):
+    """What a training step gives: the losses, and figures beside them that say how training fares.
+
+    Attributes:
+        losses: as `compute_losses` gives them.
+        gauges: float32 scalars by name, such as the share of sampled RoIs that show an object. Nothing depends on them.
+    """
+
+    losses: dict[str, tf.Tensor]
+    gauges: dict[str, tf.Tensor]
+
+
 class DetectionModel(keras.Model):
     """A detector: pictures in, boxes out; or a batch in, losses out.
 
@@ -54,8 +66,28 @@ class DetectionModel(keras.Model):
         Args:
             batch: see `luminoth.types.Batch`.
             training: whether batch norm and dropout behave as in training.
-            seed: [2] int32, for the random choice of samples; the same seed chooses the same.
+            seed: [2] int32, for the random choice of samples; the same seed chooses the same. Or [B, 2], a seed for
+                each picture: what is chosen in it depends on its own alone (`luminoth.boxes.sampling.picture_seeds`).
+
+        The losses are means over the pictures, so that those of a batch are the mean of those of its halves.
         """
+
+    def observe(self, batch: Batch, *, training: bool, seed: tf.Tensor) -> Observed:
+        """The losses of a batch with gauges, for the training loop.
+
+        A model overrides this where it has gauges to show; they should be by-products of the losses, free of charge.
+
+        Args: see `compute_losses`.
+        """
+        return Observed(self.compute_losses(batch, training=training, seed=seed), {})
+
+    def samples(self, batch: Batch, *, seed: tf.Tensor) -> dict[str, DetectorOutput]:
+        """What the losses of a batch are measured on, by name, for pictures that show it: boxes, class id 0 for what
+        stands for an object and 1 for background, scores all 1. Nothing where a model samples nothing.
+
+        Args: see `compute_losses`.
+        """
+        return {}
 
     @abstractmethod
     def detect(

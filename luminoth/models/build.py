@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from luminoth.models.faster_rcnn.proposals import propose
 from luminoth.models.faster_rcnn.roi_align import roi_align, roi_crop
 from luminoth.models.faster_rcnn.roi_targets import sample_rois
 from luminoth.models.faster_rcnn.rpn import RPN, rpn_losses
+from luminoth.models.losses import sigmoid_focal_loss, softmax_focal_loss
 
 # How the published ImageNet weights of each architecture want their pixels; thin_resnet has none.
 _PIXELS = {
@@ -73,7 +75,7 @@ def _build(config: Config, num_classes: int, compute_type: tf.DType, xla: bool) 
     return (FasterRCNNC4 if fpn is None else FasterRCNNFPN)(
         box_head=_build_box_head(config, backbone, fpn, num_classes),
         num_classes=num_classes,
-        roi_stages=_roi_stages(config, xla),
+        roi_stages=_roi_stages(config, num_classes, xla),
         **first_stage,
     )
 
@@ -108,9 +110,22 @@ def load_pretrained_backbone(model: DetectionModel, config: Config) -> str:
             + (", or `download: true` for ImageNet weights" if base.architecture in IMAGENET_WEIGHTS else "")
         )
     published = IMAGENET_WEIGHTS[base.architecture]
-    home = Path(os.environ.get("LUMI_HOME") or "~/.luminoth").expanduser()
-    count = load_keras_weights(model.backbone, fetch(published, home / "weights"))
+    count = load_keras_weights(model.backbone, fetch(published, _imagenet_folder()))
     return f"ImageNet weights {published.file_name} ({count} tensors)"
+
+
+def imagenet_file(base) -> Path | None:
+    """The file of the ImageNet weights that a new training with these settings (`model.base_network`) starts from.
+
+    It is fetched when it is not there. None: training starts from something else.
+    """
+    if base.weights is not None or not base.download or base.architecture not in IMAGENET_WEIGHTS:
+        return None
+    return _imagenet_folder() / IMAGENET_WEIGHTS[base.architecture].file_name
+
+
+def _imagenet_folder() -> Path:
+    return Path(os.environ.get("LUMI_HOME") or "~/.luminoth").expanduser() / "weights"
 
 
 def _refuse_frozen_random_weights(config: Config) -> None:
@@ -129,7 +144,7 @@ def _refuse_frozen_random_weights(config: Config) -> None:
 
 def _build_backbone(config: Config) -> Layer:
     base, features = config.model.base_network, config.model.network.features
-    settings = {"pixels": _pixel_rule(base), "weight_decay": base.arg_scope.weight_decay}
+    settings = {"pixels": pixel_rule(base), "weight_decay": base.arg_scope.weight_decay}
     if base.architecture in VGG_UNITS:
         if (features, base.output_stride) != ("c4", 16):
             raise ConfigError(
@@ -177,7 +192,8 @@ def _resnet_outputs(config: Config) -> dict:
     }
 
 
-def _pixel_rule(base) -> PixelRule:
+def pixel_rule(base) -> PixelRule:
+    """How a network with these settings (`model.base_network`) is given its pixels."""
     rule = _PIXELS.get(base.architecture, CAFFE_PIXELS)
     return PixelRule(
         order=base.channel_order or rule.order,
@@ -245,6 +261,7 @@ def _build_rpn(config: Config, features: Layer) -> RPN:
         kernel_size=tuple(rpn.kernel_shape),
         activation=rpn.activation_function,
         initializers=tuple(map(_initializer, (rpn.rpn_initializer, rpn.cls_initializer, rpn.bbox_initializer))),
+        prior=rpn.cls_loss.prior if rpn.cls_loss.type == "focal" else None,
         weight_decay=rpn.l2_regularization_scale,
     )
 
@@ -292,12 +309,19 @@ def _rpn_stages(config: Config) -> RPNStages:
             **target.model_dump(),
             beta=_beta(config.model.rpn),
             normalizer=config.model.rpn.loss_normalizer,
+            focal_loss=_rpn_focal_loss(config.model.rpn.cls_loss),
         ),
         loss_weights=(config.model.loss.rpn_cls_loss_weight, config.model.loss.rpn_reg_loss_weights),
     )
 
 
-def _roi_stages(config: Config, xla: bool) -> RoIStages:
+def _rpn_focal_loss(section) -> Callable | None:
+    if section.type != "focal":
+        return None
+    return partial(sigmoid_focal_loss, alpha=section.alpha, gamma=section.gamma)
+
+
+def _roi_stages(config: Config, num_classes: int, xla: bool) -> RoIStages:
     rcnn = config.model.rcnn
     output_size = (rcnn.roi.pooled_height, rcnn.roi.pooled_width)
     if rcnn.roi.pooling_mode == "align":
@@ -314,7 +338,13 @@ def _roi_stages(config: Config, xla: bool) -> RoIStages:
     return RoIStages(
         sample=partial(sample_rois, **rcnn.target.model_dump()),
         pool=pool,
-        losses=partial(box_head_losses, variances=variances, beta=_beta(rcnn)),
+        losses=partial(
+            box_head_losses,
+            variances=variances,
+            beta=_beta(rcnn),
+            class_loss=_class_loss(rcnn.cls_loss),
+            class_weights=_class_weights(rcnn.class_weights, num_classes),
+        ),
         select=partial(
             select_detections,
             nms_threshold=rcnn.proposals.class_nms_threshold,
@@ -325,6 +355,23 @@ def _roi_stages(config: Config, xla: bool) -> RoIStages:
         min_score=rcnn.proposals.min_prob_threshold,
         loss_weights=(config.model.loss.rcnn_cls_loss_weight, config.model.loss.rcnn_reg_loss_weights),
     )
+
+
+def _class_loss(section) -> Callable:
+    if section.type != "focal":
+        return tf.nn.sparse_softmax_cross_entropy_with_logits
+    return partial(softmax_focal_loss, alpha=section.alpha, gamma=section.gamma)
+
+
+def _class_weights(weights, num_classes: int) -> Sequence[float] | None:
+    if isinstance(weights, (str, Mapping)):
+        raise ConfigError(
+            "model.rcnn.class_weights: only `lumi train` knows the classes that make numbers of it; give a list with a "
+            "number for each class"
+        )
+    if weights is not None and len(weights) != num_classes:
+        raise ConfigError(f"model.rcnn.class_weights: has {len(weights)} numbers; there are {num_classes} classes")
+    return weights
 
 
 def _beta(section) -> float:

@@ -3,7 +3,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luminoth.boxes.sampling import sample_labels
+from luminoth.boxes.sampling import picture_seeds, sample_labels, split_seeds
 
 
 def draw(labels, size, fraction, seed=(1, 2)):
@@ -62,3 +62,21 @@ def test_shapes_unknown_when_traced_and_compiled():
         assert chosen.sum() == 4
         assert chosen[:2].sum() == 1
         assert not chosen[5]
+
+
+def test_a_picture_draws_the_same_in_every_batch():
+    labels = np.array([[1] * 40 + [0] * 60] * 4, np.int32)
+    whole = draw(labels, 20, 0.5)
+    halves = [
+        draw(labels[first : first + 2], 20, 0.5, picture_seeds(tf.constant([1, 2]), 2, first)) for first in (0, 2)
+    ]
+    np.testing.assert_array_equal(np.concatenate(halves), whole)
+    assert (whole[0] != whole[1]).any()
+
+
+def test_seeds_of_pictures_are_those_of_fold_in():
+    seeds = picture_seeds(tf.constant([5, 6]), 3, first=7)
+    for row, seed in enumerate(seeds):
+        np.testing.assert_array_equal(seed, tf.random.fold_in(tf.constant([5, 6]), 7 + row))
+    for part, split in enumerate(split_seeds(seeds, 2)):
+        np.testing.assert_array_equal(split[1], tf.random.split(seeds[1], 2)[part])

@@ -56,5 +56,5 @@ def test_evaluated_before(tmp_path):
     os.utime(tmp_path / "eval" / "val-10.json", (2e9, 2e9))
     assert is_evaluated(tmp_path / "ckpt-10", "val")
     assert not is_evaluated(tmp_path / "ckpt-10", "test")
-    os.utime(tmp_path / "ckpt-10" / "state.json", (2.1e9, 2.1e9))  # trained anew since
+    os.utime(tmp_path / "ckpt-10" / "model.weights.h5", (2.1e9, 2.1e9))  # trained anew since
     assert not is_evaluated(tmp_path / "ckpt-10", "val")

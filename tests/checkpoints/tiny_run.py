@@ -6,7 +6,7 @@ import numpy as np
 from luminoth.checkpoints.folder import WEIGHTS_FILE
 from luminoth.checkpoints.runs import save_checkpoint
 from luminoth.config import config_from_dict
-from luminoth.training.optimizers import make_optimizer
+from luminoth.training.update.optimizers import make_optimizer
 from tests.training.tiny import CLASSES, TinyDetector
 
 

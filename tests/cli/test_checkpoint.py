@@ -94,7 +94,7 @@ def test_create(lumi, tmp_path):
     assert status == 0
     entry = json.loads(out)
     assert (entry["scores"], entry["licence"]) == ({"data_set": "val", "AP": 0.5, "AP50": 1.0}, "CC0")
-    assert "The best of 3 evaluated on val: step 1000, AP 50.0\n" in err
+    assert "The best of 3 evaluated on val: step 1000, AP 0.5000\n" in err
     assert "Warning: better ones are not kept any more: step 1500" in err
     assert lumi("create", "jobs/traffic-run", "--checkpoint", "2000")[0] == 0
     assert lumi("create", "jobs/traffic-run/ckpt-1000")[0] == 0

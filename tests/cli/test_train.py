@@ -9,7 +9,7 @@ import pytest
 from luminoth.checkpoints import loading, runs
 from luminoth.cli.main import main
 from luminoth.config import dump_config
-from luminoth.training import loop
+from luminoth.training import assembly
 from tests.training.tiny import TinyDetector, tiny_config, write_tiny_dataset
 
 
@@ -24,8 +24,8 @@ def files(tmp_path):
 
 @pytest.fixture
 def tiny_model(monkeypatch):
-    monkeypatch.setattr(loop, "build_model", lambda config, num_classes, **_: TinyDetector(num_classes))
-    monkeypatch.setattr(loop, "load_pretrained_backbone", lambda model, config: "random weights")
+    monkeypatch.setattr(assembly, "build_model", lambda config, num_classes, **_: TinyDetector(num_classes))
+    monkeypatch.setattr(assembly, "load_pretrained_backbone", lambda model, config: "random weights")
 
 
 def lumi(capsys, *arguments):
@@ -63,6 +63,32 @@ def test_says_what_it_does_and_what_to_do_next(files, capsys, tiny_model):
     status, lines = lumi(capsys, "train", "-c", config, "-o", "train.max_steps=7")
     assert status == 0
     assert f"Resuming at step 6 ({run / 'ckpt-6'})" in lines
+    assert "Changed since that checkpoint: train.max_steps 6 -> 7" in lines
+
+
+def test_says_what_evaluations_find_and_that_it_stopped_early(files, capsys, tiny_model):
+    folder, config = files
+    (folder / "street" / "val.tfrecords").write_bytes((folder / "street" / "train.tfrecords").read_bytes())
+    run = folder / "jobs" / "run"
+    arguments = ["train", "-c", config, "-o", "train.eval_every_steps=1", "-o", "train.patience=2"]
+    status, lines = lumi(capsys, *arguments, "-o", "train.best_metric=AP_large")  # there are no large objects
+    assert status == 0
+    assert "Evaluating step 1 on val: 6 images" in lines
+    assert any(re.fullmatch(r"val at step 2: AP \d.*, AP50 \d.*, total_loss \d.*; \d+ s", line) for line in lines)
+    stopped = (
+        "Stopped early at step 2: AP_large on val has not got better for 2 evaluations; raise train.patience to go on"
+    )
+    assert stopped in lines
+    assert (run / "eval" / "val-2.json").is_file()
+
+    status, lines = lumi(capsys, *arguments, "-o", "train.best_metric=AP_large")
+    assert (status, len(lines)) == (0, 8)  # nothing was built
+    assert stopped in lines
+
+    status, lines = lumi(capsys, *arguments, "-o", "train.best_metric=total_loss", "-o", "train.max_steps=3")
+    assert status == 0
+    assert any(line.startswith("val at step 2: total_loss ") and "(the best so far), AP " in line for line in lines)
+    assert any(re.fullmatch(rf"  best        {run}/ckpt-\d: total_loss \d\.\d{{4}}", line) for line in lines)
 
 
 def test_job_dir_and_run_name_go_before_the_file(files, capsys, tiny_model):
@@ -76,19 +102,19 @@ def test_job_dir_and_run_name_go_before_the_file(files, capsys, tiny_model):
 
 def test_ctrl_c_saves_and_exits_130(files, capsys, tiny_model, monkeypatch):
     folder, config = files
-    make_train_step = loop.make_train_step
+    make_train_step = assembly.make_train_step
 
     def interrupting(*args, **kwargs):
         step = make_train_step(*args, **kwargs)
 
-        def run_step(batch, number, rate):
+        def run_step(pieces, number, *others):
             if number == 2:
                 os.kill(os.getpid(), signal.SIGINT)
-            return step(batch, number, rate)
+            return step(pieces, number, *others)
 
         return run_step
 
-    monkeypatch.setattr(loop, "make_train_step", interrupting)
+    monkeypatch.setattr(assembly, "make_train_step", interrupting)
     status, lines = lumi(capsys, "train", "-c", config)
     assert status == 130
     checkpoint = folder / "jobs" / "run" / "ckpt-3"
@@ -108,7 +134,7 @@ def test_ctrl_c_saves_and_exits_130(files, capsys, tiny_model, monkeypatch):
     ],
 )
 def test_mistakes_give_one_line(files, capsys, monkeypatch, arguments, status, message):
-    monkeypatch.setattr(loop, "build_model", lambda *_, **__: pytest.fail("a model was built"))
+    monkeypatch.setattr(assembly, "build_model", lambda *_, **__: pytest.fail("a model was built"))
     folder, config = files
     arguments = [str(config) if argument == "CONFIG" else argument for argument in arguments]
     found, lines = lumi(capsys, "train", *arguments)

@@ -305,6 +305,13 @@ def test_whole_numbers_are_text_where_text_is_meant(file):
     assert load_config([file("train: {run_name: 42}")]).train.run_name == "42"
 
 
+def test_a_section_under_which_nothing_stands_has_its_defaults(file):
+    first = file("train: {seed: 3}\nmodel: {type: fasterrcnn}\n", "first.yml")
+    second = file("train:\ndataset:\nmodel:\n  anchors:\n  rpn:\n    target:\n", "second.yml")
+    assert load_config([second]) == load_config()
+    assert load_config([first, second]).train.seed == 3  # it takes nothing back
+
+
 def test_an_augmentation_without_settings_has_its_defaults(file):
     config = load_config([file("dataset:\n  data_augmentation:\n    - patch:\n    - distortion: {hue: {}}\n")])
     patch, distortion = config.dataset.data_augmentation

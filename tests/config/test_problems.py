@@ -24,7 +24,7 @@ def test_all_problems_of_a_file_are_reported_together(file):
     assert str(caught.value).splitlines() == [
         "7 problems in the configuration:",
         "  -o: train.num_epochs is 0; accepted: a whole number of at least 1",
-        "  my.yml:2: train.batch_size is false; accepted: a whole number of at least 1",
+        "  my.yml:2: train.batch_size is false; accepted: a whole number of at least 1 or auto",
         "  my.yml:3: train.seed is '3'; accepted: a whole number from 0 to 2147483647 or empty",
         "  my.yml:4: train.num_classes is not a known key; did you mean model.network.num_classes?",
         "  my.yml:5: train.optimizer.momentum is not a key of type adam; accepted: type, beta1, beta2, epsilon",
@@ -43,12 +43,13 @@ def test_all_problems_of_a_file_are_reported_together(file):
         ("trian: {seed: 1}", "trian is not a known key; did you mean train?"),
         ("zzz: 1", "zzz is not a known key; accepted: train, eval, dataset, model"),
         ("train.seed: 1", "train.seed is not a known key when written with dots; accepted: train: {seed: ...}"),
-        ("train:", "train is empty (null); accepted: a mapping"),
+        ("train: {best_metric: mAP}", "train.best_metric is mAP; accepted: AP, AP50, AP75, AP_small,"),
+        ("model: {rcnn: {cls_initializer: }}", "model.rcnn.cls_initializer is empty (null); accepted: a mapping"),
         ("train: {job_dir: }", "train.job_dir is empty (null); accepted: text"),
         ("train: {job_dir: false}", "train.job_dir is false; accepted: text"),
         ("train: {run_name: ''}", "train.run_name is empty text; accepted: text or empty"),
         ("train: {debug: 1}", "train.debug is 1; accepted: true or false"),
-        ("train: {batch_size: 1.5}", "train.batch_size is 1.5; accepted: a whole number of at least 1"),
+        ("train: {batch_size: 1.5}", "train.batch_size is 1.5; accepted: a whole number of at least 1 or auto"),
         (
             "train: {save_checkpoint_secs: .inf}",
             "train.save_checkpoint_secs is .inf; accepted: a number above 0 or empty",
@@ -92,6 +93,18 @@ def test_all_problems_of_a_file_are_reported_together(file):
         (
             "dataset: {image_preprocessing: {min_size: 800, max_size: 600}}",
             "dataset.image_preprocessing has min_size 800 above max_size 600; accepted: min_size at most max_size",
+        ),
+        (
+            "dataset: {image_preprocessing: {min_size_train: [480, 1200]}}",
+            "dataset.image_preprocessing has 1200 in min_size_train above max_size 1024; accepted: each at",
+        ),
+        (
+            "dataset: {image_preprocessing: {min_size_train: [480], fixed_height: 300, fixed_width: 300}}",
+            "dataset.image_preprocessing has min_size_train beside fixed_height and fixed_width; accepted: one or the",
+        ),
+        (
+            "dataset: {image_preprocessing: {min_size_train: 480}}",
+            "dataset.image_preprocessing.min_size_train is 480; accepted: a list, each entry a",
         ),
         (
             "dataset: {data_augmentation: [{flip: {}}, {flip: {prob: 2}}]}",

@@ -1,40 +1,17 @@
 """Augmentations: by hand on tiny pictures, and by a coloured rectangle that must stay under its box."""
 
+import inspect
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luminoth.data import augment as module
-from luminoth.data.augment import AUGMENTATIONS, Picture, augment, check_augmentations, remove_degenerate
+from luminoth.config.schema_augmentation import Augmentation
+from luminoth.data.augment import AUGMENTATIONS, Picture, augment, canvas, check_augmentations, remove_degenerate
 from luminoth.errors import ConfigError
-
-GREEN, GREY = (20.0, 230.0, 40.0), (90.0, 90.0, 90.0)
-
-
-def seed_of(number):
-    return tf.constant([number, 7], tf.int32)
-
-
-def make_picture(height, width, boxes, dtype=np.float32):
-    """A grey picture with a green rectangle at each box (whole numbers); class ids 0, 1, ..."""
-    image = np.full((height, width, 3), GREY, dtype)
-    for x_min, y_min, x_max, y_max in boxes:
-        image[y_min:y_max, x_min:x_max] = GREEN
-    boxes = np.reshape(np.asarray(boxes, np.float32), (-1, 4))
-    return Picture(
-        tf.constant(image),
-        tf.constant(boxes),
-        tf.range(len(boxes), dtype=tf.int32),
-        tf.zeros([len(boxes)], tf.bool),
-    )
-
-
-def assert_same(first, second):
-    for one, other in zip(first, second, strict=True):
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(one, other)
+from tests.data.coloured_rectangles import GREEN, GREY, assert_same, change, make_picture, seed_of
 
 
 def is_greenish(image):
@@ -48,7 +25,7 @@ def is_greenish(image):
 def test_flip_left_right_by_hand():
     image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     picture = Picture(tf.constant(image), tf.constant([[0.0, 0.0, 1.0, 2.0]]), tf.constant([4]), tf.constant([True]))
-    flipped = AUGMENTATIONS["flip"](picture, seed_of(0))
+    flipped = change("flip", picture, seed_of(0))
     assert flipped.image.dtype == tf.uint8
     np.testing.assert_array_equal(flipped.image[0], [[6, 7, 8], [3, 4, 5], [0, 1, 2]])
     np.testing.assert_array_equal(flipped.boxes, [[2, 0, 3, 2]])
@@ -59,17 +36,17 @@ def test_flip_left_right_by_hand():
 def test_flip_up_down_by_hand():
     image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     picture = Picture(tf.constant(image), tf.constant([[0.5, 0.0, 2.0, 0.75]]), tf.constant([0]), tf.constant([False]))
-    flipped = AUGMENTATIONS["flip"](picture, seed_of(0), left_right=False, up_down=True)
+    flipped = change("flip", picture, seed_of(0), left_right=False, up_down=True)
     np.testing.assert_array_equal(flipped.image, image[::-1])
     np.testing.assert_array_equal(flipped.boxes, [[0.5, 1.25, 2.0, 2.0]])
 
 
 def test_flipping_both_ways_is_a_half_turn_and_twice_is_nothing():
     picture = make_picture(7, 9, [(1, 2, 4, 6)], np.uint8)
-    both = AUGMENTATIONS["flip"](picture, seed_of(0), up_down=True)
+    both = change("flip", picture, seed_of(0), up_down=True)
     np.testing.assert_array_equal(both.image, np.rot90(picture.image, 2))
     np.testing.assert_array_equal(both.boxes, [[5, 1, 8, 5]])
-    assert_same(AUGMENTATIONS["flip"](both, seed_of(1), up_down=True), picture)
+    assert_same(change("flip", both, seed_of(1), up_down=True), picture)
 
 
 # --- resize, patch, expand ----------------------------------------------------------------------------------
@@ -79,7 +56,7 @@ def test_resize_draws_both_sides_within_the_limits():
     picture = make_picture(10, 20, [(5, 2, 15, 8)])
     seen = set()
     for number in range(40):
-        resized = AUGMENTATIONS["resize"](picture, seed_of(number), min_size=8, max_size=10)
+        resized = change("resize", picture, seed_of(number), min_size=8, max_size=10)
         height, width = resized.image.shape[:2]
         seen.add((height, width))
         np.testing.assert_allclose(
@@ -90,7 +67,7 @@ def test_resize_draws_both_sides_within_the_limits():
 
 def test_patch_of_a_picture_that_is_not_larger_is_the_picture():
     picture = make_picture(10, 20, [(5, 2, 15, 8)])
-    assert_same(AUGMENTATIONS["patch"](picture, seed_of(0), min_height=10, min_width=600), picture)
+    assert_same(change("patch", picture, seed_of(0), min_height=10, min_width=600), picture)
 
 
 def test_patch_keeps_boxes_whose_centre_it_holds():
@@ -99,7 +76,7 @@ def test_patch_keeps_boxes_whose_centre_it_holds():
     picture = make_picture(20, 20, boxes)
     kept_counts = set()
     for number in range(60):
-        cut = AUGMENTATIONS["patch"](picture, seed_of(number), min_height=12, min_width=12)
+        cut = change("patch", picture, seed_of(number), min_height=12, min_width=12)
         height, width = cut.image.shape[:2]
         assert 12 <= height <= 20
         assert 12 <= width <= 20
@@ -118,7 +95,7 @@ def test_patch_without_any_centre_leaves_the_picture_whole():
     picture = make_picture(20, 20, [(0, 0, 1, 1)])
     sizes = set()
     for number in range(40):
-        cut = AUGMENTATIONS["patch"](picture, seed_of(number), min_height=4, min_width=4)
+        cut = change("patch", picture, seed_of(number), min_height=4, min_width=4)
         sizes.add(tuple(cut.image.shape[:2]))
         assert len(cut.boxes) == 1
         assert cut.image.numpy()[0, 0].tolist() == list(GREEN)
@@ -127,7 +104,7 @@ def test_patch_without_any_centre_leaves_the_picture_whole():
 
 def test_patch_of_a_picture_without_objects_is_cut_all_the_same():
     sizes = {
-        tuple(AUGMENTATIONS["patch"](make_picture(20, 20, []), seed_of(n), min_height=4, min_width=4).image.shape)
+        tuple(change("patch", make_picture(20, 20, []), seed_of(n), min_height=4, min_width=4).image.shape)
         for n in range(10)
     }
     assert len(sizes) > 3
@@ -136,7 +113,7 @@ def test_patch_of_a_picture_without_objects_is_cut_all_the_same():
 def test_expand_surrounds_the_unchanged_picture_with_the_fill():
     image = np.random.default_rng(0).uniform(0, 255, (6, 8, 3)).astype(np.float32)
     picture = make_picture(6, 8, [(2, 1, 5, 4)])._replace(image=tf.constant(image))
-    expanded = AUGMENTATIONS["expand"](picture, seed_of(3), fill=[1, 2, 3], min_ratio=2, max_ratio=2)
+    expanded = change("expand", picture, seed_of(3), fill=[1, 2, 3], min_ratio=2, max_ratio=2)
     assert expanded.image.shape == (12, 16, 3)
     left, top = (int(value) for value in expanded.boxes[0, :2] - [2, 1])
     np.testing.assert_array_equal(expanded.boxes, [[2 + left, 1 + top, 5 + left, 4 + top]])
@@ -146,24 +123,21 @@ def test_expand_surrounds_the_unchanged_picture_with_the_fill():
     assert np.all(expanded.image.numpy()[outside] == [1, 2, 3])
 
 
-def test_expand_fills_with_one_number_or_the_mean_colour():
-    picture = make_picture(4, 4, [])
-    black = AUGMENTATIONS["expand"](picture, seed_of(0), fill=0, min_ratio=3, max_ratio=3)
-    assert np.count_nonzero(np.all(black.image.numpy() == 0, axis=-1)) == 12 * 12 - 4 * 4
-    mean = AUGMENTATIONS["expand"](picture, seed_of(0), min_ratio=3, max_ratio=3).image.numpy()
-    is_mean = np.all(np.isclose(mean, module.MEAN_COLOUR), axis=-1)
-    assert np.count_nonzero(is_mean) == 12 * 12 - 4 * 4
+@pytest.mark.parametrize("fill", [0, 17.5, (124, 117, 104)])
+def test_expand_fills_with_one_number_or_a_colour(fill):
+    expanded = change("expand", make_picture(4, 4, []), seed_of(0), fill=fill, min_ratio=3, max_ratio=3)
+    assert np.count_nonzero(np.all(expanded.image.numpy() == fill, axis=-1)) == 12 * 12 - 4 * 4
 
 
 def test_expand_by_one_is_the_same_picture():
     picture = make_picture(5, 6, [(1, 1, 3, 3)])
-    assert_same(AUGMENTATIONS["expand"](picture, seed_of(0), min_ratio=1, max_ratio=1), picture)
+    assert_same(change("expand", picture, seed_of(0), min_ratio=1, max_ratio=1), picture)
 
 
 def test_expand_never_makes_a_canvas_beyond_the_limit(monkeypatch):
-    monkeypatch.setattr(module, "MAX_CANVAS_PIXELS", 40 * 40)
+    monkeypatch.setattr(canvas, "MAX_CANVAS_PIXELS", 40 * 40)
     picture = make_picture(20, 20, [(4, 4, 16, 16)])
-    expanded = AUGMENTATIONS["expand"](picture, seed_of(0), min_ratio=4, max_ratio=4)
+    expanded = change("expand", picture, seed_of(0), min_ratio=4, max_ratio=4)
     assert expanded.image.shape == (40, 40, 3)  # picture shrunk to 10 x 10 first
     width, height = np.diff(expanded.boxes.numpy().reshape(2, 2), axis=0)[0]
     assert (width, height) == (6, 6)
@@ -176,7 +150,7 @@ def test_brightness_adds_one_number_everywhere():
     picture = make_picture(4, 4, [(1, 1, 3, 3)])
     shifts = []
     for number in range(20):
-        changed = AUGMENTATIONS["distortion"](picture, seed_of(number), brightness={"max_delta": 0.05})
+        changed = change("distortion", picture, seed_of(number), brightness={"max_delta": 0.05})
         difference = (changed.image - picture.image).numpy()
         np.testing.assert_allclose(difference, difference[0, 0, 0], atol=1e-3)
         shifts.append(difference[0, 0, 0])
@@ -189,19 +163,19 @@ def test_contrast_moves_values_away_from_the_mean():
     image = np.zeros((1, 2, 3), np.float32)
     image[0, 1] = 100
     picture = make_picture(1, 2, [])._replace(image=tf.constant(image + 50))
-    changed = AUGMENTATIONS["distortion"](picture, seed_of(0), contrast={"lower": 0.5, "upper": 0.5})
+    changed = change("distortion", picture, seed_of(0), contrast={"lower": 0.5, "upper": 0.5})
     np.testing.assert_allclose(changed.image[0, :, 0], [75, 125], rtol=1e-5)
 
 
 def test_no_saturation_is_grey():
     picture = make_picture(2, 2, [(0, 0, 1, 1)])
-    changed = AUGMENTATIONS["distortion"](picture, seed_of(0), saturation={"lower": 0, "upper": 0}).image.numpy()
+    changed = change("distortion", picture, seed_of(0), saturation={"lower": 0, "upper": 0}).image.numpy()
     np.testing.assert_allclose(changed, changed[..., :1].repeat(3, axis=-1), atol=1e-3)
 
 
 def test_hue_leaves_grey_and_lightness():
     picture = make_picture(4, 4, [(1, 1, 3, 3)])
-    changed = AUGMENTATIONS["distortion"](picture, seed_of(5), hue={"max_delta": 0.5}).image.numpy()
+    changed = change("distortion", picture, seed_of(5), hue={"max_delta": 0.5}).image.numpy()
     np.testing.assert_allclose(changed[0, 0], GREY, atol=1e-3)
     np.testing.assert_allclose(changed.max(-1), picture.image.numpy().max(-1), atol=1e-3)  # HSV's value stays
     assert np.abs(changed[1, 1] - GREEN).max() > 5
@@ -366,36 +340,48 @@ def test_remove_degenerate():
 
 
 @pytest.mark.parametrize(
-    ("entry", "parts"),
+    ("entry", "message"),
     [
-        ({"rotate": {}}, ["data_augmentation.0", "'rotate'", "flip, resize, patch, distortion, expand"]),
-        ({"flip": {}, "patch": {}}, ["data_augmentation.0", "one key"]),
-        ("flip", ["data_augmentation.0", "'flip'", "mapping"]),
-        ({"flip": {"leftright": True}}, ["data_augmentation.0.flip", "'leftright'", "left_right, up_down, prob"]),
-        ({"flip": {"left_right": 1}}, ["flip.left_right", "true or false"]),
-        ({"flip": {"prob": 1.5}}, ["flip.prob", "1.5", "0 to 1"]),
-        ({"flip": [1]}, ["data_augmentation.0.flip", "mapping"]),
-        ({"resize": {"min_size": 700, "max_size": 600}}, ["resize.min_size", "700", "max_size (600)"]),
-        ({"resize": {"min_size": 0}}, ["resize.min_size", "above 0"]),
-        ({"expand": {"max_ratio": float("inf")}}, ["expand.max_ratio", "inf"]),
-        ({"patch": {"min_height": 1.5}}, ["patch.min_height", "1.5", "whole number"]),
-        ({"expand": {"min_ratio": 0.5}}, ["expand.min_ratio", "0.5", "at least 1"]),
-        ({"expand": {"fill": [0, 0]}}, ["expand.fill", "[0, 0]", "three"]),
-        ({"distortion": {"gamma": {}}}, ["'gamma'", "brightness, contrast, hue, saturation, prob"]),
-        ({"distortion": {"hue": {"max_delta": 0.7}}}, ["distortion.hue.max_delta", "0.7", "0.5"]),
-        ({"distortion": {"hue": 0.1}}, ["distortion.hue", "0.1", "max_delta"]),
-        ({"distortion": {"contrast": {"lower": 2}}}, ["distortion.contrast.lower", "2", "upper (1.2)"]),
-        ({"distortion": {"contrast": {"low": 2}}}, ["distortion.contrast", "'low'", "lower, upper"]),
+        ({"rotate": {}}, "dataset.data_augmentation[0] is of the kind rotate; accepted: one of flip, resize, patch,"),
+        ({"flip": {}, "patch": {}}, "dataset.data_augmentation[0] has the keys flip, patch; accepted: a mapping"),
+        ("flip", "dataset.data_augmentation[0] is flip; accepted: a mapping"),
+        ({"flip": {"leftright": True}}, "dataset.data_augmentation[0].flip.leftright is not a known key; did you mean"),
+        ({"flip": {"left_right": 1}}, "flip.left_right is 1; accepted: true or false"),
+        ({"flip": {"prob": 1.5}}, "flip.prob is 1.5; accepted: a number from 0 to 1"),
+        ({"resize": {"min_size": 700, "max_size": 600}}, "resize has min_size 700 above max_size 600"),
+        ({"expand": {"max_ratio": float("inf")}}, "expand.max_ratio is .inf"),
+        ({"patch": {"min_height": 1.5}}, "patch.min_height is 1.5; accepted: a whole number of at least 1"),
+        ({"expand": {"fill": [0, 0]}}, "expand.fill is [0, 0]; accepted: a number from 0 to 255 or a list of three"),
+        ({"distortion": {"hue": {"max_delta": 0.7}}}, "hue.max_delta is 0.7; accepted: a number from 0 to 0.5"),
+        ({"distortion": {"contrast": {"lower": 2}}}, "contrast has lower 2.0 above upper 1.2"),
+        ({"ssd_crop": {"min_ious": [0.5, 2]}}, "ssd_crop.min_ious[1] is 2; accepted: a number from 0 to 1"),
+        ({"ssd_crop": {"max_aspect": 0.5}}, "ssd_crop.max_aspect is 0.5; accepted: a number of at least 1"),
+        ({"random_crop": {"min_scale": 0}}, "random_crop.min_scale is 0; accepted: a number above 0, at most 1"),
+        ({"random_crop": {"min_scale": 0.9, "max_scale": 0.5}}, "min_scale 0.9 above max_scale 0.5"),
+        ({"large_scale_jitter": {"size": 0}}, "large_scale_jitter.size is 0; accepted: a whole number of at least 1"),
+        ({"mosaic": {"min_scale": 2}}, "mosaic has min_scale 2.0 above max_scale 1.0"),
+        ({"mixup": {"alpha": 0}}, "mixup.alpha is 0; accepted: a number above 0"),
+        ({"copy_paste": {"max_hidden": 1.5}}, "copy_paste.max_hidden is 1.5; accepted: a number from 0 to 1"),
+        ({"photometric": {"hue": 0.6}}, "photometric.hue is 0.6; accepted: a number from 0 to 0.5"),
+        ({"grey": {"amount": 1}}, "grey.amount is not a known key"),
     ],
 )
-def test_wrong_settings_name_the_key_and_what_is_accepted(entry, parts):
+def test_wrong_settings_name_the_key_and_what_is_accepted(entry, message):
     with pytest.raises(ConfigError) as error:
         check_augmentations([entry])
-    for part in parts:
-        assert part in str(error.value)
+    assert message in str(error.value)
 
 
-def test_settings_that_are_left_out_take_luminoths_defaults():
-    assert check_augmentations([{"flip": None}]) == [("flip", {}, 0.5)]
-    assert check_augmentations([{"resize": {"min_size": None, "prob": 1}}]) == [("resize", {}, 1.0)]
-    assert check_augmentations([{"distortion": {"hue": {}, "brightness": None}}]) == [("distortion", {"hue": {}}, 0.5)]
+def test_settings_that_are_left_out_have_their_defaults():
+    assert check_augmentations([{"flip": None}]) == [("flip", {"left_right": True, "up_down": False}, 0.5)]
+    assert check_augmentations([{"resize": {"prob": 1}}]) == [("resize", {"min_size": 600, "max_size": 980}, 1.0)]
+    ((_, settings, _),) = check_augmentations([{"distortion": {"hue": {}, "brightness": None}}])
+    assert settings == {"brightness": None, "contrast": None, "hue": {"max_delta": 0.2}, "saturation": None}
+
+
+def test_every_kind_of_the_configuration_is_there_with_its_settings():
+    assert list(AUGMENTATIONS) == list(Augmentation.model_fields)
+    for name, function in AUGMENTATIONS.items():
+        ((_, settings, _),) = check_augmentations([{name: None}])
+        parameters = inspect.signature(function).parameters.values()
+        assert set(settings) == {each.name for each in parameters if each.kind is each.KEYWORD_ONLY} - {"partners"}

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from luminoth.data.pipeline import FILES_AT_ONCE, bounded_buffer, evaluation_batches, iterate, training_batches
+from luminoth.data.order import FILES_AT_ONCE, bounded_buffer
+from luminoth.data.pipeline import evaluation_batches, iterate, training_batches
 from luminoth.data.records import RecordWriter, encode_example
 from luminoth.errors import ConfigError, DataError
 from luminoth.image import encode_jpeg, encode_png, read_image
@@ -261,9 +262,9 @@ def test_the_buffer_of_large_pictures_is_smaller(shards, monkeypatch):
     size = sum(Path(file).stat().st_size for file in shards)
     assert bounded_buffer(shards, 11, 2000) == 11
     assert bounded_buffer(shards, 11, 5) == 5
-    monkeypatch.setattr("luminoth.data.pipeline.SHUFFLED_BYTES", size / 11 * 4.5)
+    monkeypatch.setattr("luminoth.data.order.SHUFFLED_BYTES", size / 11 * 4.5)
     assert bounded_buffer(shards, 11, 2000) == 4
-    monkeypatch.setattr("luminoth.data.pipeline.SHUFFLED_BYTES", 1)
+    monkeypatch.setattr("luminoth.data.order.SHUFFLED_BYTES", 1)
     assert bounded_buffer(shards, 11, 2000) == 1
 
 
@@ -382,5 +383,5 @@ def test_an_empty_file_a_missing_file_and_no_file(tmp_path):
 
 
 def test_a_wrong_augmentation_is_refused_before_anything_is_read():
-    with pytest.raises(ConfigError, match="'rotate'"):
+    with pytest.raises(ConfigError, match="kind rotate"):
         training_batches(["nowhere"], batch_size=1, resize=KEEP_SIZE, augmentations=[{"rotate": {}}])

@@ -38,7 +38,14 @@ def test_smooth_l1_has_a_finite_gradient_everywhere(beta):
 
 
 def test_masked_mean():
-    losses, mask = tf.constant([1.0, 2.0, np.inf]), tf.constant([True, True, False])
+    losses, mask = tf.constant([[1.0, 2.0, np.inf]]), tf.constant([[True, True, False]])
     assert masked_mean(losses, mask) == 1.5
     assert masked_mean(losses, mask, tf.constant(6.0)) == 0.5
-    assert masked_mean(losses, tf.constant([False] * 3)) == 0.0
+    assert masked_mean(losses, tf.constant([[False] * 3])) == 0.0
+
+
+def test_masked_mean_of_a_batch_is_that_of_its_pictures():
+    losses = tf.constant([[1.0, 2.0, 6.0], [8.0, 5.0, 5.0]])
+    mask = tf.constant([[True, True, True], [True, False, False]])
+    assert masked_mean(losses, mask) == (3.0 + 8.0) / 2
+    assert masked_mean(losses, mask, tf.constant([1.0, 2.0])) == (9.0 + 4.0) / 2

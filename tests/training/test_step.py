@@ -4,8 +4,8 @@ import tensorflow as tf
 
 from luminoth.config import config_from_dict
 from luminoth.errors import TrainingError
-from luminoth.training.optimizers import make_optimizer
-from luminoth.training.step import make_train_step
+from luminoth.training.update.optimizers import make_optimizer
+from luminoth.training.update.step import make_train_step
 from luminoth.types import Batch
 from tests.training.tiny import TinyDetector
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from luminoth.boxes.sampling import picture_seeds
 from luminoth.config import Config, config_from_dict
 from luminoth.data.record_files import write_classes
 from luminoth.data.records import RecordWriter, encode_example
@@ -44,7 +45,8 @@ class TinyDetector(DetectionModel):
     def compute_losses(self, batch: Batch, *, training: bool, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         first = batch.gt_boxes[:, 0]
         # The seed decides which side of the box counts most, as sampling does in a real detector.
-        weights = tf.random.stateless_uniform([4], seed)
+        seeds = picture_seeds(seed, tf.shape(first)[0])
+        weights = tf.map_fn(lambda seed: tf.random.stateless_uniform([4], seed), seeds, fn_output_signature=tf.float32)
         errors = tf.square((self._boxes(batch.images, training) - first) / 32.0)
         return {
             "rpn_reg_loss": tf.reduce_mean(errors * weights),
@@ -105,3 +107,9 @@ def tiny_config(dataset: Path, job_dir: Path, **train) -> Config:
             },
         }
     )
+
+
+def frozen_norm(config: Config) -> Config:
+    """The same with batch norm that is not trained: pictures that are together in a batch do not touch one another."""
+    base_network = config.model.base_network.model_copy(update={"train_batch_norm": False})
+    return config.model_copy(update={"model": config.model.model_copy(update={"base_network": base_network})})

@@ -40,7 +40,7 @@ def network_view(config: Config) -> NetworkView:
     """
     target = config.model.rpn.target
     return NetworkView(
-        rule=InputRule(**config.dataset.image_preprocessing.model_dump(exclude={"method"})),
+        rule=InputRule(**config.dataset.image_preprocessing.model_dump(exclude={"method", "min_size_train"})),
         grid=_anchor_grid(config),
         border=target.allowed_border,
         foreground=target.foreground_threshold,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from luminoth.backbones.layers import Conv, Dense, Layer
+from luminoth.backbones.layers import Conv, Dense, Layer, mean_of_cells
 from luminoth.boxes.deltas import encode
+from luminoth.boxes.sampling import picture_seeds
 from luminoth.models.faster_rcnn.roi_targets import RoITargets
 from luminoth.models.losses import masked_mean, smooth_l1
+
+# (labels [...] int32, logits [..., C + 1]) -> losses [...]; the last column is background.
+ClassLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class BoxHeadOutput(NamedTuple):
@@ -80,20 +84,22 @@ class BoxHead(Layer):
         self.deltas = Dense(size, 4 * num_classes, kernel_initializer=deltas, name="deltas", **decay)
 
     def call(self, grids: tf.Tensor, training: bool = False, seed: tf.Tensor | None = None) -> BoxHeadOutput:
-        """grids: [B, R, rows, columns, channels]; seed: [2] int32, of the dropout, needed in training."""
+        """grids: [B, R, rows, columns, channels]; seed: of the dropout, see `picture_seeds`; needed in training."""
         shape = tf.shape(grids)
         features = tf.reshape(grids, (-1, *grids.shape[2:]))  # [B, R, ...] -> [B * R, rows, columns, channels]
         for conv in self.convs:
             features = conv(features, training=training)
         if self._use_mean:
-            features = tf.reduce_mean(features, axis=(1, 2))
+            features = mean_of_cells(features)
         else:
             _, rows, columns, channels = features.shape
             features = tf.reshape(features, (-1, rows * columns * channels))
         for index, layer in enumerate(self.hidden):
             features = layer(features)
             if training and self._dropout_rate:
-                features = tf.nn.experimental.stateless_dropout(features, self._dropout_rate, seed + index)
+                by_picture = tf.reshape(features, (shape[0], -1))  # [B * R, F] -> [B, R * F]
+                dropped = _drop(by_picture, self._dropout_rate, picture_seeds(seed, shape[0]) + index)
+                features = tf.reshape(dropped, (-1, features.shape[-1]))  # [B, R * F] -> [B * R, F]
         logits, deltas = self.classes(features), self.deltas(features)
         return BoxHeadOutput(  # [B * R, ...] -> [B, R, ...]
             class_logits=tf.reshape(tf.cast(logits, tf.float32), (shape[0], shape[1], self._num_classes + 1)),
@@ -101,23 +107,42 @@ class BoxHead(Layer):
         )
 
 
+def _drop(features: tf.Tensor, rate: float, seeds: tf.Tensor) -> tf.Tensor:
+    """Dropout of features [B, N] with a seed [B, 2] for each picture."""
+    return tf.map_fn(
+        lambda picture: tf.nn.experimental.stateless_dropout(picture[0], rate, picture[1]),
+        (features, seeds),
+        fn_output_signature=features.dtype,
+    )
+
+
 def box_head_losses(
-    output: BoxHeadOutput, targets: RoITargets, *, variances: tuple[float, float], beta: float
+    output: BoxHeadOutput,
+    targets: RoITargets,
+    *,
+    variances: tuple[float, float],
+    beta: float,
+    class_loss: ClassLoss = tf.nn.sparse_softmax_cross_entropy_with_logits,
+    class_weights: Sequence[float] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Classification and regression loss of the sampled RoIs (Fast R-CNN, equation 1).
 
-    Both are divided by the number of sampled RoIs of the whole batch.
+    Both are divided by the number of sampled RoIs, weighted or not, picture by picture; see `masked_mean`.
 
     Args:
         output: of the head for `targets.rois`.
         targets: from `sample_rois`.
         variances: of the deltas, see `encode`.
         beta: of `smooth_l1`.
+        class_loss: cross-entropy, or `softmax_focal_loss` with its settings bound.
+        class_weights: C factors of the classification loss, by what a RoI shows; background's is 1. None: all 1.
 
     Returns:
         Two float32 scalars.
     """
-    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(targets.class_ids, output.class_logits)
+    class_losses = class_loss(targets.class_ids, output.class_logits)
+    if class_weights is not None:
+        class_losses *= tf.gather(tf.constant([*class_weights, 1.0], tf.float32), targets.class_ids)
     own_class = tf.where(targets.is_foreground, targets.class_ids, 0)
     own_deltas = tf.gather(output.deltas, own_class, axis=2, batch_dims=2)  # [B, S, C, 4] -> [B, S, 4]
     # Padding rows may be empty boxes; a unit box in their place keeps the logarithm finite.
@@ -125,5 +150,5 @@ def box_head_losses(
     foreground = targets.is_foreground[..., None]
     true_deltas = encode(tf.where(foreground, targets.rois, unit), tf.where(foreground, targets.boxes, unit), variances)
     regression = smooth_l1(own_deltas, true_deltas, beta)
-    count = tf.reduce_sum(tf.cast(targets.is_sampled, tf.float32))
-    return masked_mean(cross_entropy, targets.is_sampled), masked_mean(regression, targets.is_foreground, count)
+    count = tf.reduce_sum(tf.cast(targets.is_sampled, tf.float32), axis=1)  # [B]
+    return masked_mean(class_losses, targets.is_sampled), masked_mean(regression, targets.is_foreground, count)

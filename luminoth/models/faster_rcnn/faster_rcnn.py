@@ -21,11 +21,12 @@ import tensorflow as tf
 
 from luminoth.backbones.fpn import FeaturePyramid
 from luminoth.backbones.layers import Layer
-from luminoth.models.base import DetectionModel, Examination
+from luminoth.boxes.sampling import picture_seeds, split_seeds
+from luminoth.models.base import DetectionModel, Examination, Observed
 from luminoth.models.faster_rcnn.box_head import BoxHead, BoxHeadOutput
 from luminoth.models.faster_rcnn.proposals import Proposals
 from luminoth.models.faster_rcnn.roi_targets import RoITargets, with_ground_truth
-from luminoth.models.faster_rcnn.rpn import RPN, RPNOutput
+from luminoth.models.faster_rcnn.rpn import RPN, RPNLosses, RPNOutput, joined
 from luminoth.types import Batch, DetectorOutput
 
 
@@ -44,7 +45,7 @@ class RPNStages:
     propose_in_training: Callable[..., Proposals]
     propose: Callable[..., Proposals]
     num_proposals: int
-    losses: Callable[..., tuple[tf.Tensor, tf.Tensor]]
+    losses: Callable[..., RPNLosses]
     loss_weights: tuple[float, float] = (1.0, 1.0)
 
 
@@ -110,6 +111,9 @@ class _ProposalModel(DetectionModel):
         below, right = -shape[1] % self.size_multiple, -shape[2] % self.size_multiple
         return pixels if self.size_multiple == 1 else tf.pad(pixels, [[0, 0], [0, below], [0, right], [0, 0]])
 
+    def compute_losses(self, batch: Batch, *, training: bool, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.observe(batch, training=training, seed=seed).losses
+
     def extract(self, pixels: tf.Tensor, training: bool) -> tuple[tf.Tensor, ...]:
         """The feature maps, finest first, of normalised pixels."""
         maps = self.backbone(pixels, training=training)
@@ -120,11 +124,20 @@ class _ProposalModel(DetectionModel):
         shape = tf.shape(pixels)
         return self.rpn(maps, (shape[1], shape[2]))
 
-    def first_stage_losses(self, outputs: list[RPNOutput], batch: Batch, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def first_stage_losses(self, outputs: list[RPNOutput], batch: Batch, seed: tf.Tensor) -> Observed:
         """The RPN's two losses, weighted, under Luminoth's names."""
-        class_loss, box_loss = self._rpn_stages.losses(outputs, batch, seed)
+        found = self._rpn_stages.losses(outputs, batch, seed)
         class_weight, box_weight = self._rpn_stages.loss_weights
-        return {"rpn_cls_loss": class_weight * class_loss, "rpn_reg_loss": box_weight * box_loss}
+        return Observed(
+            {"rpn_cls_loss": class_weight * found.classification, "rpn_reg_loss": box_weight * found.regression},
+            {"positive_anchors": _share(found.is_foreground, found.is_sampled)},
+        )
+
+    def sampled_anchors(self, outputs: list[RPNOutput], batch: Batch, seed: tf.Tensor) -> dict[str, DetectorOutput]:
+        """The anchors that stand for an object in `first_stage_losses`; see `samples`."""
+        is_foreground = self._rpn_stages.losses(outputs, batch, seed).is_foreground
+        anchors = tf.broadcast_to(joined(outputs).anchors, (*tf.unstack(tf.shape(is_foreground)), 4))
+        return {"positive anchors": _as_samples(anchors, is_foreground, is_foreground)}
 
     def propose(self, outputs: list[RPNOutput], image_sizes: tf.Tensor, at_least: int = 0) -> Proposals:
         """The proposals of inference, or more of the kind; the first ones do not depend on how many are asked for."""
@@ -144,11 +157,15 @@ class RPNDetector(_ProposalModel):
 
     num_classes = 1
 
-    def compute_losses(self, batch: Batch, *, training: bool, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def observe(self, batch: Batch, *, training: bool, seed: tf.Tensor) -> Observed:
         pixels = self.network_input(batch.images, batch.image_sizes)
         outputs = self.first_stage(pixels, self.extract(pixels, training))
-        losses = self.first_stage_losses(outputs, batch, seed)
-        return {**losses, "regularization_loss": self.regularization_loss()}
+        losses, gauges = self.first_stage_losses(outputs, batch, seed)
+        return Observed({**losses, "regularization_loss": self.regularization_loss()}, gauges)
+
+    def samples(self, batch: Batch, *, seed: tf.Tensor) -> dict[str, DetectorOutput]:
+        pixels = self.network_input(batch.images, batch.image_sizes)
+        return self.sampled_anchors(self.first_stage(pixels, self.extract(pixels, training=False)), batch, seed)
 
     def detect(self, images, image_sizes, *, min_score=None) -> DetectorOutput:
         pixels = self.network_input(images, image_sizes)
@@ -163,7 +180,7 @@ class RPNDetector(_ProposalModel):
         proposals = self.propose(outputs, batch.image_sizes, at_least=max_proposals)
         return Examination(
             {
-                **self.first_stage_losses(outputs, batch, seed),
+                **self.first_stage_losses(outputs, batch, seed).losses,
                 "regularization_loss": self.regularization_loss(),
             },
             _as_detections(self.proposals_of_inference(proposals), min_score),
@@ -191,26 +208,39 @@ class _FasterRCNN(_ProposalModel):
     def pool(self, maps: tuple[tf.Tensor, ...], rois: tf.Tensor, training: bool) -> tf.Tensor:
         """What the box head sees of RoIs [B, R, 4]: [B, R, rows, columns, channels]."""
 
-    def compute_losses(self, batch: Batch, *, training: bool, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        seed_anchors, seed_rois, seed_dropout = tf.unstack(tf.random.split(seed, 3))
+    def observe(self, batch: Batch, *, training: bool, seed: tf.Tensor) -> Observed:
+        seed_anchors, seed_rois, seed_dropout = _stage_seeds(seed, batch)
         pixels = self.network_input(batch.images, batch.image_sizes)
         maps = self.extract(pixels, training)
         rpn_outputs = self.first_stage(pixels, maps)
-        losses = self.first_stage_losses(rpn_outputs, batch, seed_anchors)
+        losses, gauges = self.first_stage_losses(rpn_outputs, batch, seed_anchors)
 
         proposals = self._rpn_stages.propose_in_training(rpn_outputs, batch.image_sizes)
         candidates = with_ground_truth(proposals, batch)
         targets = self._roi_stages.sample(candidates, batch, self.num_classes, seed_rois)
         output = self.second_stage(maps, targets.rois, training=training, seed=seed_dropout)
         losses |= self.second_stage_losses(output, targets)
-        return {**losses, "regularization_loss": self.regularization_loss()}
+        gauges |= {
+            "positive_rois": _share(targets.is_foreground, targets.is_sampled),
+            "proposals": _count(proposals.is_valid) / _count(tf.ones_like(proposals.is_valid[:, 0])),
+        }
+        return Observed({**losses, "regularization_loss": self.regularization_loss()}, gauges)
+
+    def samples(self, batch: Batch, *, seed: tf.Tensor) -> dict[str, DetectorOutput]:
+        seed_anchors, seed_rois, _ = _stage_seeds(seed, batch)
+        pixels = self.network_input(batch.images, batch.image_sizes)
+        outputs = self.first_stage(pixels, self.extract(pixels, training=False))
+        proposals = self._rpn_stages.propose_in_training(outputs, batch.image_sizes)
+        targets = self._roi_stages.sample(with_ground_truth(proposals, batch), batch, self.num_classes, seed_rois)
+        rois = _as_samples(targets.rois, targets.is_sampled, targets.is_foreground)
+        return {**self.sampled_anchors(outputs, batch, seed_anchors), "RoIs": rois}
 
     def examine(
         self, batch: Batch, *, seed: tf.Tensor, min_score: tf.Tensor | float, max_proposals: int
     ) -> Examination:
         """In one pass. The second stage's losses are of RoIs drawn from what detections come from, as in Luminoth;
         training's own draw, from more proposals and the ground truth, would have to be pooled beside them."""
-        seed_anchors, seed_rois, _ = tf.unstack(tf.random.split(seed, 3))
+        seed_anchors, seed_rois, _ = _stage_seeds(seed, batch)
         pixels = self.network_input(batch.images, batch.image_sizes)
         maps = self.extract(pixels, training=False)
         rpn_outputs = self.first_stage(pixels, maps)
@@ -221,7 +251,7 @@ class _FasterRCNN(_ProposalModel):
         targets = self._roi_stages.sample(proposals, batch, self.num_classes, seed_rois)
         of_targets = BoxHeadOutput(*(tf.gather(each, targets.indices, batch_dims=1) for each in output))
         losses = {
-            **self.first_stage_losses(rpn_outputs, batch, seed_anchors),
+            **self.first_stage_losses(rpn_outputs, batch, seed_anchors).losses,
             **self.second_stage_losses(of_targets, targets),
             "regularization_loss": self.regularization_loss(),
         }
@@ -290,3 +320,23 @@ def _as_detections(proposals: Proposals, min_score: tf.Tensor | float = 0.0) -> 
     is_valid = proposals.is_valid & (proposals.scores >= min_score)
     boxes, scores = tf.where(is_valid[..., None], proposals.boxes, 0.0), tf.where(is_valid, proposals.scores, 0.0)
     return DetectorOutput(boxes, scores, tf.zeros_like(scores, tf.int32), is_valid)
+
+
+def _as_samples(boxes: tf.Tensor, is_sampled: tf.Tensor, is_foreground: tf.Tensor) -> DetectorOutput:
+    """Boxes [B, N, 4] that a loss counts, as `DetectionModel.samples` gives them."""
+    class_ids = tf.where(is_foreground, 0, 1)
+    return DetectorOutput(boxes, tf.cast(is_sampled, tf.float32), class_ids, is_sampled)
+
+
+def _stage_seeds(seed: tf.Tensor, batch: Batch) -> list[tf.Tensor]:
+    """Seeds [B, 2] of the choice of anchors, that of RoIs and the dropout; see `DetectionModel.compute_losses`."""
+    return split_seeds(picture_seeds(seed, tf.shape(batch.images)[0]), 3)
+
+
+def _share(some: tf.Tensor, of_all: tf.Tensor) -> tf.Tensor:
+    """How many of `of_all` are in `some`, 0 to 1; two masks."""
+    return _count(some & of_all) / tf.maximum(_count(of_all), 1.0)
+
+
+def _count(mask: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(mask, tf.float32))

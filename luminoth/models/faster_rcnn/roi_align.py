@@ -252,7 +252,7 @@ def _repeated_indices(counts: tf.Tensor) -> tf.Tensor:
 
 def _pool_by_matrix(features: Sequence[tf.Tensor], taps: _Taps, num_bins: tf.Tensor) -> tf.Tensor:
     """Weighted sums of cells, [bins, C] float32, as the product of a sparse matrix [bins, N] and the cells [N, C]."""
-    all_cells = tf.cast(_all_cells(features), tf.float32)
+    all_cells = _all_cells(features)
     indices = tf.stack([tf.reshape(taps.bins, (-1,)), tf.cast(tf.reshape(taps.cells, (-1,)), tf.int64)], axis=-1)
     # At least one row: TensorFlow 2.21 divides by their number, which ends the process on some machines.
     shape = tf.cast(tf.stack([tf.maximum(num_bins, 1), tf.shape(all_cells)[0]]), tf.int64)
@@ -278,13 +278,16 @@ def _pool_by_gather(features: Sequence[tf.Tensor], taps: _Taps) -> tf.Tensor:
     all_cells = _all_cells(features)
     total = tf.zeros((), tf.float32)
     for tap in range(taps.cells.shape[1]):
-        total += tf.cast(tf.gather(all_cells, taps.cells[:, tap]), tf.float32) * taps.weights[:, tap, None]
+        total += tf.gather(all_cells, taps.cells[:, tap]) * taps.weights[:, tap, None]
     return total
 
 
 def _all_cells(features: Sequence[tf.Tensor]) -> tf.Tensor:
-    """[B, h, w, C] each -> [N, C], map by map."""
-    flat = [tf.reshape(of_map, (-1, of_map.shape[-1])) for of_map in features]
+    """[B, h, w, C] each -> [N, C] float32, map by map.
+
+    Cast before they are laid out, so that the gradients of a cell that many RoIs share add up in float32.
+    """
+    flat = [tf.reshape(tf.cast(of_map, tf.float32), (-1, of_map.shape[-1])) for of_map in features]
     return flat[0] if len(flat) == 1 else tf.concat(flat, axis=0)
 
 

@@ -63,7 +63,7 @@ def sample_rois(
         candidates: what is drawn from, P a picture.
         batch: with the ground truth, G boxes a picture.
         num_classes: C; stands for background in `class_ids`.
-        seed: [2] int32.
+        seed: see `picture_seeds`.
         For the rest see `match` and `sample_labels`.
     """
     matches = match(

@@ -6,7 +6,8 @@ cells of a feature map, k anchors a cell, N_l = h * w * k anchors of a map, N an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +17,13 @@ from luminoth.backbones.layers import Conv, Layer
 from luminoth.boxes.anchors import grid_anchors
 from luminoth.boxes.deltas import encode
 from luminoth.boxes.geometry import inside_image
-from luminoth.boxes.matching import FOREGROUND, gather_matched, match
-from luminoth.boxes.sampling import sample_labels
+from luminoth.boxes.matching import FOREGROUND, IGNORED, gather_matched, match
+from luminoth.boxes.sampling import picture_seeds, sample_labels
 from luminoth.models.losses import masked_mean, smooth_l1
 from luminoth.types import Batch
+
+# (labels [...] float32, logits [...]) -> losses [...]
+FocalLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class RPNOutput(NamedTuple):
@@ -36,6 +40,21 @@ class RPNOutput(NamedTuple):
     deltas: tf.Tensor
 
 
+class RPNLosses(NamedTuple):
+    """The first stage's losses, and the anchors that they were measured on.
+
+    Attributes:
+        classification, regression: float32 scalars.
+        is_sampled: [B, N] bool, anchors that the classification loss counts.
+        is_foreground: [B, N] bool, those of them that stand for an object; the regression loss counts these.
+    """
+
+    classification: tf.Tensor
+    regression: tf.Tensor
+    is_sampled: tf.Tensor
+    is_foreground: tf.Tensor
+
+
 class RPN(Layer):
     """k x k convolutions, then 1 x 1 convolutions to an objectness logit and four deltas for each anchor.
 
@@ -50,6 +69,8 @@ class RPN(Layer):
         offset: of the anchors' grid, see `grid_anchors`.
         num_convs, channels, kernel_size, activation: of the first convolutions.
         initializers: of their kernels, of the objectness kernel and of the delta kernel.
+        prior: objectness of every anchor at the start, through the bias. A loss of all anchors would begin with that of
+            a hundred thousand half-believed ones otherwise (Lin et al. 2017, section 3.3). None: a bias of 0.
         weight_decay: factor of the L2 loss on kernels.
     """
 
@@ -66,6 +87,7 @@ class RPN(Layer):
         kernel_size: int | tuple[int, int] = 3,
         activation: str | None = "relu6",
         initializers: tuple = ("he_normal", "he_normal", "he_normal"),
+        prior: float | None = None,
         weight_decay: float = 0.0,
         name: str = "rpn",
     ) -> None:
@@ -87,6 +109,8 @@ class RPN(Layer):
         ]
         num_anchors, decay = len(self._shapes[0]), {"weight_decay": weight_decay}
         self.objectness = Conv(channels, num_anchors, kernel_initializer=objectness, name="objectness", **decay)
+        if prior is not None:
+            self.objectness.bias.assign([math.log(prior / (1.0 - prior))] * num_anchors)
         self.deltas = Conv(channels, 4 * num_anchors, kernel_initializer=deltas, name="deltas", **decay)
 
     def call(self, maps: Sequence[tf.Tensor], input_size: tuple) -> list[RPNOutput]:
@@ -133,26 +157,28 @@ def rpn_losses(
     clobber_positives: bool = False,
     beta: float = 1.0 / 9,
     normalizer: str = "sampled",
+    focal_loss: FocalLoss | None = None,
     random_seed: int | None = None,
-) -> tuple[tf.Tensor, tf.Tensor]:
+) -> RPNLosses:
     """Classification and regression loss over a random sample of anchors (Faster R-CNN, equation 1).
 
     Args:
         outputs: of the RPN for `batch.images`.
-        seed: [2] int32.
+        seed: see `picture_seeds`.
         allowed_border: anchors that reach over the picture's edge by more pixels than this are left out; None: none
             is (torchvision, Detectron2).
         beta: of `smooth_l1`.
-        normalizer: both losses are divided by the number of anchors "sampled" in the whole batch (torchvision), or by
-            the most there could be, the "minibatch" size times the pictures (Detectron2).
+        normalizer: a picture's losses are divided by the number of anchors "sampled" in it (torchvision), or by the
+            most there could be, the "minibatch" size (Detectron2); see `masked_mean`.
+        focal_loss: `sigmoid_focal_loss` with its settings bound: of all foreground and background anchors, not of a
+            sample, divided by the number of foreground ones, picture by picture (Lin et al. 2017, section 4.1). The
+            regression loss stays as it is. None: cross-entropy.
         random_seed: mixed into `seed`, to draw other samples in an otherwise equal run.
         For the rest see `match` and `sample_labels`.
-
-    Returns:
-        Two float32 scalars.
     """
     if random_seed is not None:
-        seed = tf.random.fold_in(seed, random_seed)
+        seeds = picture_seeds(seed, tf.shape(batch.images)[0])
+        seed = tf.map_fn(lambda picture: tf.random.fold_in(picture, random_seed), seeds)
     output = joined(outputs)
     batch_size = tf.shape(batch.images)[0]
     anchors = tf.broadcast_to(output.anchors, (batch_size, tf.shape(output.anchors)[0], 4))  # [N, 4] -> [B, N, 4]
@@ -170,10 +196,6 @@ def rpn_losses(
     )
     sampled = sample_labels(matches.labels, minibatch_size, foreground_fraction, seed)
     is_foreground = sampled & (matches.labels == FOREGROUND)
-    cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(
-        labels=tf.cast(is_foreground, tf.float32), logits=output.objectness_logits
-    )
-
     # Of 200,000 anchors only the foreground in the sample has something to regress to, F <= `limit` in each picture.
     limit = int(minibatch_size * foreground_fraction)
     limit = min(limit, anchors.shape[1]) if anchors.shape[1] is not None else tf.minimum(limit, tf.shape(anchors)[1])
@@ -184,7 +206,16 @@ def rpn_losses(
     # The others get their anchor as target, which encodes without a logarithm of zero.
     targets = tf.where(is_regressed[..., None], boxes, own_anchors)
     regression = smooth_l1(own_deltas, encode(own_anchors, targets), beta)
-    count = tf.reduce_sum(tf.cast(sampled, tf.float32))
+    count = tf.reduce_sum(tf.cast(sampled, tf.float32), axis=1)  # [B]
     if normalizer == "minibatch":
-        count = tf.cast(minibatch_size * batch_size, tf.float32)
-    return masked_mean(cross_entropy, sampled, count), masked_mean(regression, is_regressed, count)
+        count = minibatch_size
+    box_loss = masked_mean(regression, is_regressed, count)
+    if focal_loss is not None:
+        is_counted, is_foreground = matches.labels != IGNORED, matches.labels == FOREGROUND
+        losses = focal_loss(tf.cast(is_foreground, tf.float32), output.objectness_logits)
+        foreground_count = tf.reduce_sum(tf.cast(is_foreground, tf.float32), axis=1)  # [B]
+        return RPNLosses(masked_mean(losses, is_counted, foreground_count), box_loss, is_counted, is_foreground)
+    cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(
+        labels=tf.cast(is_foreground, tf.float32), logits=output.objectness_logits
+    )
+    return RPNLosses(masked_mean(cross_entropy, sampled, count), box_loss, sampled, is_foreground)
