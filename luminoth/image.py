@@ -7,9 +7,13 @@ RGB, transparency is laid over white, CMYK is converted, 16-bit samples are scal
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +28,9 @@ MAX_PIXELS = 500_000_000
 
 # What Pillow's decoders raise on damaged files, each in its own way.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupError, TypeError, struct.error)
+
+# Pillow has one limit for the whole process, below ours, which is lifted while a header or a huge picture is read.
+_PILLOWS_LIMIT = threading.Lock()
 
 _EXIF_ORIENTATION = 0x0112
 _DIRECT_MODES = {"JPEG": {"L", "RGB"}, "PNG": {"L", "RGB", "P", "1"}}
@@ -45,22 +52,35 @@ class ImageInfo:
     needs_reencoding: str | None
 
 
-def read_image(source: str | os.PathLike | bytes | IO[bytes] | Image.Image | np.ndarray) -> np.ndarray:
+def read_image(
+    source: str | os.PathLike | bytes | IO[bytes] | Image.Image | np.ndarray,
+    *,
+    name: str | None = None,
+    max_pixels: int | None = None,
+) -> np.ndarray:
     """Reads a picture as uint8 RGB [H, W, 3], upright.
 
     Args:
         source: a path, the bytes of a file, an open binary file, a PIL image, or an array: uint8 [H, W, 3]
             RGB (returned as it is), [H, W] grey or [H, W, 4] RGBA.
+        name: what errors call it; by default the name of the file.
+        max_pixels: a file that says it has more is refused before it is decoded; `MAX_PIXELS` by default.
 
     Raises:
-        ImageError: there is no such file, it is not a picture, it is damaged or larger than `MAX_PIXELS`.
+        ImageError: there is no such file, it is not a picture, it is damaged or larger than `max_pixels`.
     """
     if isinstance(source, np.ndarray):
         return _array_to_rgb(source)
-    name = _name_of(source)
+    name = name or _name_of(source)
     try:
-        image = source if isinstance(source, Image.Image) else _open(source, name)
-        return _to_rgb(ImageOps.exif_transpose(image))
+        if isinstance(source, Image.Image):
+            return _to_rgb(ImageOps.exif_transpose(source))
+        image = _open(source, name, max_pixels)
+        if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+            with _whatever_size():  # Pillow looks at a TIFF's size once more when it decodes it
+                image.load()
+        ImageOps.exif_transpose(image, in_place=True)  # no copy: that of a huge picture is as large
+        return _to_rgb(image)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, for TIFF, is below ours
@@ -84,6 +104,15 @@ def inspect_image(encoded: bytes, name: str = "image") -> ImageInfo:
     if orientation in (5, 6, 7, 8):
         height, width = width, height
     return ImageInfo(image.format or "", (height, width), _reencoding_reason(image, orientation))
+
+
+def stated_pixels(source: str | os.PathLike | IO[bytes]) -> int:
+    """How many pixels a picture says it has, by the first bytes of its file; 0: none that are understood."""
+    try:
+        with _whatever_size(), Image.open(source) as image:
+            return image.width * image.height
+    except Exception:  # what is wrong is told when it is read
+        return 0
 
 
 def find_damage(encoded: bytes) -> str | None:
@@ -168,7 +197,7 @@ def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
     return buffer.getvalue()
 
 
-def _open(source: Any, name: str) -> Image.Image:
+def _open(source: Any, name: str, max_pixels: int | None = None) -> Image.Image:
     try:
         if isinstance(source, (str, os.PathLike)):
             source = Path(source).read_bytes()
@@ -176,13 +205,12 @@ def _open(source: Any, name: str) -> Image.Image:
             if not source:
                 raise ImageError(f"{name}: the file is empty")
             source = io.BytesIO(source)
-        previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image = Image.open(source)
-        finally:
-            Image.MAX_IMAGE_PIXELS = previous
+        with _whatever_size():
+            image = _open_heif_or_other(source, name)
     except FileNotFoundError as error:
         raise ImageError(f"{name}: there is no such file") from error
+    except ImageError:
+        raise
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture that can be read (no decoder knows its bytes)") from error
     except OSError as error:
@@ -191,11 +219,48 @@ def _open(source: Any, name: str) -> Image.Image:
         raise ImageError(f"{name}: the picture is damaged or cut off ({error})") from error
     except _DAMAGE as error:
         raise ImageError(f"{name}: the picture is damaged or cut off ({error})") from error
-    if image.width * image.height > MAX_PIXELS:
+    max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
+    if image.width * image.height > max_pixels:
         raise ImageError(
-            f"{name}: {image.width} x {image.height} pixels is more than the accepted {MAX_PIXELS:,}; shrink it"
+            f"{name}: {image.width} x {image.height} pixels is more than the accepted {max_pixels:,}; shrink it"
         )
     return image
+
+
+@contextmanager
+def _whatever_size() -> Iterator[None]:
+    with _PILLOWS_LIMIT:
+        previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = previous
+
+
+def _open_heif_or_other(source: Any, name: str) -> Image.Image:
+    try:
+        return Image.open(source)
+    except UnidentifiedImageError:
+        if not _is_heif(source):
+            raise
+        return _open_heif(source, name)
+
+
+def _is_heif(source: IO[bytes]) -> bool:
+    """Whether it is a picture as iPhones save them; files begin with the length of a block, its kind and its brand."""
+    source.seek(0)
+    begin = source.read(12)
+    return begin[4:8] == b"ftyp" and begin[8:12] in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
+
+
+def _open_heif(source: IO[bytes], name: str) -> Image.Image:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ImageError(f"{name}: a HEIF picture; `pip install pillow-heif` makes it readable") from error
+    register_heif_opener()
+    source.seek(0)
+    return Image.open(source)
 
 
 def _name_of(source: Any) -> str:
@@ -224,7 +289,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _array_to_rgb(array: np.ndarray) -> np.ndarray:

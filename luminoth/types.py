@@ -143,3 +143,21 @@ class Detections:
             }
             for box, score, class_id in zip(self.boxes, self.scores, self.class_ids, strict=True)
         ]
+
+    def to_supervision(self) -> Any:
+        """The same as `supervision.Detections`, for Roboflow's library of annotators and tools.
+
+        Raises:
+            ImportError: it is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise ImportError("supervision is not installed: pip install supervision") from error
+        names = np.array([self.class_names[class_id] for class_id in self.class_ids], str)
+        return supervision.Detections(
+            xyxy=np.asarray(self.boxes, np.float32),
+            confidence=self.scores,
+            class_id=np.asarray(self.class_ids, int),
+            data={"class_name": names},
+        )

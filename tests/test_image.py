@@ -3,6 +3,8 @@
 import contextlib
 import io
 import random
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -297,12 +299,33 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch):
         read_image(encode(RGB))
 
 
-def test_pillows_own_limit_is_an_image_error_too(monkeypatch):
+def test_pillows_own_limit_does_not_count(monkeypatch):
+    """Ours does: Pillow's is lower, and it looks at TIFFs twice."""
     encoded = encode(RGB, "TIFF", compression="tiff_lzw")
+    opened = Image.open(io.BytesIO(encoded))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HEIGHT * WIDTH // 3)
-    with pytest.raises(ImageError, match="more pixels than can be decoded"):
-        read_image(encoded)
-    assert read_image(encode(RGB)).shape == (HEIGHT, WIDTH, 3)  # within MAX_PIXELS, which is ours
+    assert read_image(encoded).shape == (HEIGHT, WIDTH, 3)
+    assert read_image(encode(RGB)).shape == (HEIGHT, WIDTH, 3)
+    assert HEIGHT * WIDTH // 3 == Image.MAX_IMAGE_PIXELS
+    with pytest.raises(ImageError, match="picture: 36 x 24 pixels is more than the accepted 863"):
+        read_image(encoded, name="picture", max_pixels=863)
+    with pytest.raises(ImageError, match="more pixels than can be decoded"):  # a picture that another has opened
+        read_image(opened)
+
+
+def test_heif_wants_a_library(monkeypatch):
+    heif = b"\x00\x00\x00\x18ftypheic" + bytes(100)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match=r"^image: a HEIF picture; `pip install pillow-heif` makes it readable$"):
+        read_image(heif)
+    heif_opener = types.SimpleNamespace(register_heif_opener=lambda: monkeypatch.setattr(Image, "open", opened))
+    monkeypatch.setitem(sys.modules, "pillow_heif", heif_opener)
+
+    def opened(file):
+        assert file.read() == heif
+        return Image.fromarray(PIXELS)
+
+    np.testing.assert_array_equal(read_image(heif), PIXELS)
 
 
 def test_encoders_round_trip():

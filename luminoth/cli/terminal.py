@@ -41,6 +41,11 @@ class Progress:
             line = f"{self._label}: {self._done:.0f}{of_total} {self._unit}, {rate:.1f} {self._unit}/s {note}"
             say(line.rstrip())
 
+    def finish(self) -> None:
+        """What is done is all there is: for a total that was an estimate."""
+        if self._bar is not None:
+            self._bar.update(self._task, total=self._done)
+
     def say(self, message: str) -> None:
         """Writes a line above the bar."""
         if self._bar is not None:
@@ -76,7 +81,7 @@ def _make_bar(label: str, total: int | None, unit: str, done: float):
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None, table_column=Column(ratio=1)),
         TaskProgressColumn(),
-        TextColumn("{task.completed:.0f}" + (f"/{total}" if total else "") + f" {unit}"),
+        TextColumn("{task.completed:.0f}" + ("/{task.total:.0f}" if total else "") + f" {unit}"),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}", markup=False, table_column=note),

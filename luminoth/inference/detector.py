@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from luminoth.boxes.geometry import clip_boxes
+from luminoth.boxes.host import suppress
 from luminoth.checkpoints import loading, runs, store
 from luminoth.config import load_config
 from luminoth.errors import CheckpointError, ConfigError, ImageError
@@ -44,6 +46,8 @@ class Detector:
             With neither `checkpoint` nor `config` it is the checkpoint `accurate`, which must be on this machine:
             `luminoth.checkpoints.download("accurate")` fetches it, a detector never does.
         prob: lowest score reported, 0 to 1; it may lie below the threshold the model was configured with.
+        class_probs: {class name: lowest score reported of that class}, in the place of `prob`; of an evaluation's best
+            ones, see `luminoth.inference.thresholds.read_thresholds`.
         classes: report only these classes.
         ignore_classes: do not report these.
         batch_size: most pictures of a list that go through the network at once.
@@ -51,6 +55,10 @@ class Detector:
             "float16" (GPUs only), what the network computes in; None: as the checkpoint's configuration says.
         xla: compile the network with XLA, once for each canvas (see below): faster on GPUs, slower on CPUs; None: as
             the checkpoint's configuration says.
+        agnostic_nms: of objects of whatever classes that overlap by more than this IoU only the surest is reported;
+            None: classes do not touch each other.
+
+    Several threads may ask one detector at once, and several detectors live in one process.
 
     Pictures of a list share a batch when they fit the same canvas: their size in the network, rounded up to what the
     network pads to anyway, or, with XLA, to a few sizes, since each is compiled anew.
@@ -76,9 +84,14 @@ class Detector:
         batch_size: int = 4,
         precision: str | None = None,
         xla: bool | None = None,
+        class_probs: Mapping[str, float] | None = None,
+        agnostic_nms: float | None = None,
     ) -> None:
-        if not 0 <= prob <= 1:
-            raise ConfigError(f"prob must lie between 0 and 1; got {prob}")
+        _check_share("prob", prob)
+        for name, value in (class_probs or {}).items():
+            _check_share(f"class_probs[{name!r}]", value)
+        if agnostic_nms is not None:
+            _check_share("agnostic_nms", agnostic_nms)
         if precision not in (None, *PRECISIONS):
             raise ConfigError(f"precision is {precision!r}; accepted: {', '.join(PRECISIONS)}")
         loaded = loading.load_model(_find_folder(checkpoint, config), precision=precision, xla=xla)
@@ -86,6 +99,8 @@ class Detector:
         self.checkpoint: Path = loaded.folder
         self.prob = prob
         self._is_wanted = self._wanted_classes(classes, ignore_classes)
+        self._own_probs = self._probs_of_classes(class_probs or {})
+        self._agnostic_nms = agnostic_nms
         self._batch_size = batch_size
         self._model = loaded.model
         self._model.freeze()
@@ -113,34 +128,44 @@ class Detector:
         """The classes that are reported."""
         return [name for name, wanted in zip(self.class_names, self._is_wanted, strict=True) if wanted]
 
-    def predict(self, images: Any) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
+    def predict(
+        self, images: Any, *, min_score: float | None = None
+    ) -> list[dict[str, Any]] | list[list[dict[str, Any]]] | Iterator[list[dict]]:
         """The objects in one picture, or a list of them for each picture of a list.
 
         Args:
             images: a path, a PIL image, an array (uint8 RGB [H, W, 3], grey or RGBA), an open file; or a list
-                or tuple of these.
+                or tuple of these; or an iterator (a generator, say), of which no more than a batch is held at once.
+            min_score: lowest score reported this time, 0 to 1; None: what `prob` and `class_probs` say.
 
         Returns:
             `[{"bbox": [x_min, y_min, x_max, y_max], "label": str, "prob": float}, ...]` by descending
-            `prob`; `bbox` in whole pixels of the upright picture.
+            `prob`; `bbox` in whole pixels of the upright picture. For an iterator, an iterator.
 
         Raises:
             ImageError: a picture cannot be read.
         """
+        if _is_stream(images):
+            return (found.to_dicts() for found in self.detect(images, min_score=min_score))
         if isinstance(images, (list, tuple)):
-            return [found.to_dicts() for found in self.detect(images)]
-        return self.detect(images).to_dicts()
+            return [found.to_dicts() for found in self.detect(images, min_score=min_score)]
+        return self.detect(images, min_score=min_score).to_dicts()
 
-    def detect(self, images: Any) -> Detections | list[Detections]:
-        """As `predict`, with arrays: one `Detections`, or a list of them for a list."""
+    def detect(
+        self, images: Any, *, min_score: float | None = None
+    ) -> Detections | list[Detections] | Iterator[Detections]:
+        """As `predict`, with arrays: one `Detections`, a list of them for a list, an iterator for an iterator."""
+        if _is_stream(images):
+            return self._stream(images, min_score)
         if not isinstance(images, (list, tuple)):
-            return self.detect([images])[0]
+            return self.detect([images], min_score=min_score)[0]
+        lowest = self.lowest_scores if min_score is None else self._lowest_scores(np.float32(min_score))
         found: list[Detections | None] = [None] * len(images)
         # Only pictures of one canvas share a batch: what is found in a picture does not depend on its neighbours.
         waiting: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = defaultdict(list)
 
         def run(canvas: tuple[int, int], group: list[tuple[int, np.ndarray]]) -> None:
-            batch = self._detect_batch([pixels for _, pixels in group], canvas)
+            batch = self._detect_batch([pixels for _, pixels in group], canvas, lowest)
             for (index, _), detections in zip(group, batch, strict=True):
                 found[index] = detections
 
@@ -159,27 +184,49 @@ class Detector:
             run(canvas, group)
         return found
 
+    def _stream(self, images: Iterator[Any], min_score: float | None) -> Iterator[Detections]:
+        while group := list(islice(images, self._batch_size)):
+            yield from self.detect(group, min_score=min_score)
+
     def _wanted_classes(self, only: Sequence[str] | None, ignored: Sequence[str] | None) -> np.ndarray:
         """[C] bool: which classes are reported."""
-        for name in (*(only or ()), *(ignored or ())):
-            if name not in self.class_names:
-                raise ConfigError(_unknown_class(name, self.class_names))
+        self._check_known((*(only or ()), *(ignored or ())))
         hidden = {UNUSED_CLASS, *(ignored or ())}
         return np.array([(not only or name in only) and name not in hidden for name in self.class_names], bool)
 
+    def _probs_of_classes(self, probs: Mapping[str, float]) -> np.ndarray:
+        """[C] float32: the lowest score of each class; NaN where `prob` holds."""
+        self._check_known(probs)
+        return np.array([probs.get(name, np.nan) for name in self.class_names], np.float32)
+
+    def _check_known(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self.class_names:
+                raise ConfigError(_unknown_class(name, self.class_names))
+
+    @property
+    def lowest_scores(self) -> np.ndarray:
+        """[C] float32: what an object of each class must reach to be reported; above 1 for classes that never are."""
+        return self._lowest_scores(np.where(np.isnan(self._own_probs), np.float32(self.prob), self._own_probs))
+
+    def _lowest_scores(self, wanted: np.ndarray) -> np.ndarray:
+        return np.where(self._is_wanted, wanted, np.float32(2.0))
+
     def _canvas(self, height: int, width: int) -> tuple[int, int]:
         """The size of the network's input for a picture of this size."""
-        if (height, width) not in self._canvases:
+        canvas = self._canvases.get((height, width))
+        if canvas is None:
+            step = self._canvas_step
+            rows, columns = (-(-int(length) // step) * step for length in self._resize.target_size(height, width))
+            canvas = (rows, columns)
             if len(self._canvases) > 10_000:  # a folder where no two pictures are the same size
                 self._canvases.clear()
-            step = self._canvas_step
-            network_height, network_width = (
-                -(-int(length) // step) * step for length in self._resize.target_size(height, width)
-            )
-            self._canvases[height, width] = (network_height, network_width)
-        return self._canvases[height, width]
+            self._canvases[height, width] = canvas
+        return canvas
 
-    def _detect_batch(self, pictures: list[np.ndarray], canvas: tuple[int, int]) -> list[Detections]:
+    def _detect_batch(
+        self, pictures: list[np.ndarray], canvas: tuple[int, int], lowest: np.ndarray
+    ) -> list[Detections]:
         """Pictures [H, W, 3] uint8, of any sizes that fit the canvas when they are resized."""
         flat = [np.ascontiguousarray(pixels).reshape(-1) for pixels in pictures]
         sizes = np.array([pixels.shape[:2] for pixels in pictures], np.int32)
@@ -187,22 +234,18 @@ class Detector:
             tf.constant(flat[0] if len(flat) == 1 else np.concatenate(flat)),
             tf.constant(sizes),
             tf.constant(canvas),
-            tf.constant(self.prob, tf.float32),
+            tf.constant(min(lowest.min(), 1.0), tf.float32),
         )
         boxes, scores, class_ids, is_valid = (tensor.numpy() for tensor in output)
         found = []
         for index, (height, width) in enumerate(sizes.tolist()):
-            keep = is_valid[index]
-            keep &= self._is_wanted[class_ids[index]]
-            found.append(
-                Detections(
-                    boxes[index][keep],
-                    scores[index][keep],
-                    class_ids[index][keep],
-                    self.class_names,
-                    (height, width),
-                )
+            keep = is_valid[index] & (scores[index] >= lowest[class_ids[index]])
+            detections = Detections(
+                boxes[index][keep], scores[index][keep], class_ids[index][keep], self.class_names, (height, width)
             )
+            if self._agnostic_nms is not None:
+                detections = detections.select(suppress(detections.boxes, detections.scores, self._agnostic_nms))
+            found.append(detections)
         return found
 
     def _find_objects_eagerly(
@@ -258,6 +301,16 @@ def _find_folder(
             f"`lumi train {names}`, or name a checkpoint"
         )
     return newest
+
+
+def _is_stream(images: Any) -> bool:
+    """An open file is an iterator, too: of lines."""
+    return isinstance(images, Iterator) and not hasattr(images, "read")
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{name} must lie between 0 and 1; got {value}")
 
 
 def _unknown_class(name: str, known: Sequence[str]) -> str:

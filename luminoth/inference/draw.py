@@ -76,14 +76,22 @@ def draw_objects(
     labels: bool = True,
     scale: float = 1,
     fill: int = 0,
+    line_width: int | None = None,
+    font_scale: float = 1,
 ) -> None:
-    """As `vis_objects`, in place, on uint8 RGB [H, W, 3]."""
+    """As `vis_objects`, in place, on uint8 RGB [H, W, 3].
+
+    Args:
+        line_width: in pixels, in place of what suits the picture's size.
+        font_scale: widens the text alone, beside `scale`.
+    """
     if isinstance(objects, Detections):
         objects = objects.to_dicts()
     elif isinstance(objects, Mapping):
         objects = [objects]
     colour_of = colormap.__getitem__ if isinstance(colormap, Mapping) else colormap or class_colour
-    line_width, font_size = _sizes(pixels.shape[0], pixels.shape[1], scale)
+    suitable_width, font_size = _sizes(pixels.shape[0], pixels.shape[1], scale)
+    line_width, font_size = line_width or suitable_width, max(6, round(font_size * font_scale))
     # The surest object is drawn last, over the others.
     drawn = sorted(objects, key=lambda found: found.get("prob", 1.0))
     boxes = [_on_picture(found["bbox"], pixels.shape) for found in drawn]
@@ -97,6 +105,33 @@ def draw_objects(
     if labels:
         texts = [_label(found) for found in drawn]
         _draw_tags(pixels, boxes, texts, colours, font_size)
+
+
+def draw_line(
+    pixels: np.ndarray,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    *,
+    colour: Colour = (255, 255, 255),
+    line_width: int | None = None,
+) -> None:
+    """A straight line on uint8 RGB [H, W, 3], in place, with a dark rim that shows it on any picture.
+
+    Args:
+        start, end: (x, y) in pixels; may lie outside.
+        line_width: in pixels; None: what suits the picture's size.
+    """
+    width = line_width or _sizes(pixels.shape[0], pixels.shape[1], 1)[0]
+    along = np.subtract(end, start, dtype=float)
+    length = float(np.hypot(*along))
+    across = np.array([-along[1], along[0]]) / max(length, 1e-9)
+    for half, value in ((width / 2 + 1, (0, 0, 0)), (width / 2, colour)):
+        # Two points a pixel in both directions leave no gaps.
+        places = np.linspace(0, 1, int(2 * length) + 2)[:, None, None] * along + np.asarray(start, float)
+        beside = np.arange(-half + 0.25, half, 0.5)[:, None] * across
+        columns, rows = np.rint(places + beside - 0.5).astype(int).T
+        inside = (columns >= 0) & (columns < pixels.shape[1]) & (rows >= 0) & (rows < pixels.shape[0])
+        pixels[rows[inside], columns[inside]] = value
 
 
 def _sizes(height: int, width: int, scale: float) -> tuple[int, int]:

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,40 +10,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 from luminoth.cli import main as cli
-from luminoth.inference.detector import Detector
 from luminoth.inference.draw import class_colour
-from luminoth.inference.video import VideoReader, VideoWriter
-from tests.inference.bright_rectangle import install, picture
+from luminoth.inference.video import VideoReader
+from tests.cli import predicting
+from tests.cli.predicting import frames_of, interrupt_at, lines, save, save_video
+from tests.inference.bright_rectangle import install
+from tests.inference.films import write_film
 
-
-@pytest.fixture
-def lumi(monkeypatch, tmp_path, capsys):
-    """Runs `lumi` in an empty folder with a model that finds bright rectangles: (status, stdout, stderr)."""
-    install(monkeypatch)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit:
-            cli.main([*map(str, arguments)])
-        captured = capsys.readouterr()
-        return exit.value.code, captured.out, captured.err
-
-    return run
-
-
-def save(path, box=(5, 6, 20, 16), colour=(255, 0, 0), size=(32, 48)):
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    Image.fromarray(picture(*size, box, colour)).save(path)
-
-
-def save_video(path, count=10, rate=20):
-    with VideoWriter(path, rate) as video:
-        for index in range(count):
-            video.write(picture(64, 96, (2 * index, 16, 2 * index + 32, 48), (250, 0, 0)))
-
-
-def lines(text):
-    return [json.loads(line) for line in text.splitlines()]
+lumi = predicting.lumi
 
 
 def test_images_to_standard_output(lumi):
@@ -88,7 +63,7 @@ def test_saved_media_and_their_objects(lumi, tmp_path):
     assert (status, out) == (0, "")
     assert "Objects are in out/objects.json\n" in err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "objects.json", "v.mp4"]
-    records = lines((tmp_path / "out/objects.json").read_text())
+    records = json.loads((tmp_path / "out/objects.json").read_text())
     assert [record["file"] for record in records] == ["in/a.png", "in/b.bmp"] + ["in/v.mp4"] * 10
     colour = class_colour("red thing")
     assert Image.open("out/a.png").getpixel((4, 20)) == colour
@@ -195,14 +170,12 @@ def test_bad_files_are_named_and_skipped(lumi):
         assert message in err
     assert err.splitlines()[-1] == "Error: 5 of 8 files failed, see above"
     with open("out.json") as file:
-        assert [record["file"] for record in lines(file.read())] == ["a.png", "v.mp4", "v.mp4", "z.png"]
+        assert [record["file"] for record in json.load(file)] == ["a.png", "v.mp4", "v.mp4", "z.png"]
 
 
 def test_a_video_cut_off_keeps_its_frames(lumi):
-    random = np.random.default_rng(0)
-    with VideoWriter("v.mp4", 25) as video:
-        for _ in range(60):
-            video.write(random.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    noise = np.random.default_rng(0)
+    write_film(Path("v.mp4"), 60, picture=lambda i: noise.integers(0, 256, (32, 64, 3), dtype=np.uint8))
     with open("v.mp4", "rb") as file:
         whole = file.read()
     with open("v.mp4", "wb") as file:
@@ -210,7 +183,7 @@ def test_a_video_cut_off_keeps_its_frames(lumi):
     status, _, err = lumi("predict", "v.mp4", "--checkpoint", "x", "-d", "out")
     assert status == 1
     with open("out/objects.json") as file:
-        records = lines(file.read())
+        records = json.load(file)
     with VideoReader("out/v.mp4") as reader:
         frames = list(reader)
     assert 15 < len(records) == len(frames) < 50
@@ -222,7 +195,7 @@ def test_nothing_to_do(lumi):
     os.mkdir("empty")
     status, out, err = lumi("predict", "empty", "--checkpoint", "x")
     assert (status, out) == (1, "")
-    assert err.startswith("Error: no images or videos found in empty, accepted endings: .bmp .gif .jpeg .jpg")
+    assert err.startswith("Error: no images or videos found in empty, accepted endings: .avif .bmp .gif .heic")
     status, _, err = lumi("predict", "nowhere.jpg", "--checkpoint", "x")
     assert (status, err) == (1, "Error: nowhere.jpg: there is no such file or folder\n")
 
@@ -243,7 +216,7 @@ def test_unknown_class(lumi):
         ((), "Missing argument"),
         (("a.png", "-k", "car", "-k", "bus", "-K", "car"), "car: given to both --only-class and --ignore-class"),
         (("a.png", "--checkpoint", "x", "-c", "y.yml"), "either --checkpoint or --config, not both"),
-        (("a.png", "--min-prob", "70"), "70.0 is not in the range 0<=x<=1"),
+        (("a.png", "--min-prob", "70"), "'70' is no probability; accepted: 0 to 1"),
         (("a.png", "--min-prob", "0.7", "--max-prob", "0.6"), "nothing could be found"),
         (("a.png", "--max-detections", "0"), "0 is not in the range"),
     ],
@@ -280,23 +253,14 @@ def test_interrupted(lumi, monkeypatch):
     """Ctrl-C in the middle of the second video: what was done is whole and carries its name."""
     save_video("a.mp4", 8)
     save_video("b.mp4", 100)
-    plain, calls = Detector.detect, []
-
-    def interrupted(detector, images):
-        calls.append(len(images))
-        if sum(calls) > 8 + 40:
-            raise KeyboardInterrupt
-        return plain(detector, images)
-
-    monkeypatch.setattr(Detector, "detect", interrupted)
+    interrupt_at(monkeypatch, 13)
     status, _, err = lumi("predict", "a.mp4", "b.mp4", "--checkpoint", "x", "-d", "out")
     assert status == 130
-    assert "Interrupted: 1 of 2 files are done." in err
+    assert "Interrupted: 1 of 2 files are done; --resume goes on with the others." in err
     assert sorted(os.listdir("out")) == ["a.mp4", "b.mp4", "objects.json"]
     with open("out/objects.json") as file:
-        assert len(lines(file.read())) == 48
-    with VideoReader("out/b.mp4") as reader:
-        assert len(list(reader)) == 40
+        assert len(json.load(file)) == 48
+    assert len(frames_of("out/b.mp4")) == 40
 
 
 def test_help_is_light():

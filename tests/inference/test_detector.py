@@ -1,4 +1,8 @@
 import io
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +13,8 @@ from luminoth.checkpoints import runs
 from luminoth.errors import CheckpointError, ConfigError, ImageError
 from luminoth.inference import detector as detector_module
 from luminoth.inference.detector import Detector
+from luminoth.inference.thresholds import read_thresholds
+from luminoth.types import Detections, DetectorOutput
 from tests.inference.bright_rectangle import CLASSES, install, picture
 
 
@@ -187,3 +193,104 @@ def test_prob_must_be_a_probability(monkeypatch):
     install(monkeypatch)
     with pytest.raises(ConfigError, match="between 0 and 1; got 70"):
         Detector("any", prob=70)
+
+
+def test_an_iterator_streams_and_is_read_no_further_than_a_batch(monkeypatch):
+    install(monkeypatch)
+    taken = []
+
+    def pictures():
+        for index in range(5):
+            taken.append(index)
+            yield picture(30, 40, (index, 2, index + 5, 9))
+
+    found = Detector("any", batch_size=2).predict(pictures())
+    assert taken == []
+    assert next(found)[0]["bbox"] == [0, 2, 5, 9]
+    assert taken == [0, 1]
+    assert [objects[0]["bbox"][0] for objects in found] == [1, 2, 3, 4]
+
+
+def test_classes_have_thresholds_of_their_own(monkeypatch):
+    install(monkeypatch)
+    detector = Detector("any", prob=0.6, class_probs={"red thing": 0.3, "blue thing": 0.9})
+
+    def reports(colour):
+        return bool(detector.predict(picture(20, 20, (5, 5, 15, 15), colour)))
+
+    assert [reports((grey, 0, 0)) for grey in (102, 60)] == [True, False]  # 0.4 and 0.235
+    assert [reports((0, grey, 0)) for grey in (204, 102)] == [True, False]
+    assert [reports((0, 0, grey)) for grey in (250, 204)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"class_probs": {"cat": 0.5}}, "no class `cat`"),
+        ({"class_probs": {"red thing": 2}}, r"class_probs\['red thing'\] must lie between 0 and 1; got 2"),
+        ({"agnostic_nms": -1}, "agnostic_nms must lie"),
+    ],
+)
+def test_impossible_thresholds(monkeypatch, arguments, message):
+    install(monkeypatch)
+    with pytest.raises(ConfigError, match=message):
+        Detector("any", **arguments)
+
+
+def test_agnostic_suppression_keeps_the_surest_of_all_classes(monkeypatch):
+    model = install(monkeypatch)
+
+    def three(images, image_sizes, *, min_score=None):
+        boxes = tf.constant([[[0.0, 0, 10, 10], [0, 0, 10, 9], [12, 0, 20, 10]]])
+        return DetectorOutput(boxes, tf.constant([[0.9, 0.8, 0.75]]), tf.constant([[0, 1, 1]]), tf.fill((1, 3), True))
+
+    model.detect = three
+    image = picture(20, 20, (0, 0, 10, 10))
+    assert [found["prob"] for found in Detector("any").predict(image)] == [0.9, 0.8, 0.75]
+    assert [found["prob"] for found in Detector("any", agnostic_nms=0.5).predict(image)] == [0.9, 0.75]
+
+
+def test_threads_share_a_detector(monkeypatch):
+    install(monkeypatch)
+    detector = Detector("any", batch_size=2)
+
+    def ask(index):
+        size = (30 + index % 3, 40)
+        return detector.predict(picture(*size, (index % 20, 2, index % 20 + 5, 9)))[0]["bbox"]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ask, range(24)))
+    assert found == [[index % 20, 2, index % 20 + 5, 9] for index in range(24)]
+
+
+def test_supervisions_form(monkeypatch):
+    found = Detections(
+        np.array([[1, 2, 3, 4]], np.float32), np.array([0.5], np.float32), np.array([1], np.int32), CLASSES, (9, 9)
+    )
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=lambda **fields: fields))
+    fields = found.to_supervision()
+    assert fields["xyxy"].tolist() == [[1, 2, 3, 4]]
+    assert fields["confidence"].tolist() == [0.5]
+    assert fields["class_id"].tolist() == [1]
+    assert fields["data"]["class_name"].tolist() == ["green thing"]
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match="pip install supervision"):
+        found.to_supervision()
+
+
+def test_thresholds_of_an_evaluation(tmp_path):
+    file = tmp_path / "val-100.json"
+    best = {"f1": 0.8, "precision": 0.9, "recall": 0.7}
+    file.write_text(json.dumps({"thresholds": {"car": {"threshold": 0.42, **best}, "bus": {"threshold": None}}}))
+    assert read_thresholds(file) == {"car": 0.42}
+    for content, message in [
+        ("{}", "holds no `thresholds`"),
+        ("[1]", "holds no `thresholds`"),
+        ("nonsense", "cannot be read"),
+        ('{"thresholds": {"car": {"threshold": 7}}}', "the threshold of 'car' is 7"),
+    ]:
+        file.write_text(content)
+        with pytest.raises(ConfigError, match=message):
+            read_thresholds(file)
+    with pytest.raises(ConfigError, match="No such file"):
+        read_thresholds(tmp_path / "missing.json")

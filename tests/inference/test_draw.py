@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from luminoth.inference.draw import class_colour, draw_objects, vis_objects
+from luminoth.inference.draw import class_colour, draw_line, draw_objects, vis_objects
 from luminoth.types import Detections
 
 GREY = 100
@@ -140,3 +140,11 @@ def test_a_note_stands_behind_the_name():
         for found in (plain, noted)
     ]
     assert widths[1] > widths[0] + 20
+
+
+def test_a_line_by_hand():
+    pixels = np.full((20, 30, 3), 100, np.uint8)
+    draw_line(pixels, (-5, 10), (40, 10), colour=(255, 0, 0), line_width=2)
+    assert (pixels[9:11] == (255, 0, 0)).all()
+    assert (pixels[[8, 11]] == 0).all()
+    assert (np.delete(pixels, [8, 9, 10, 11], axis=0) == 100).all()

@@ -4,36 +4,33 @@ import av
 import numpy as np
 import pytest
 
-from luminoth.errors import ImageError, OutputError
-from luminoth.inference.video import VideoReader, VideoWriter
+from luminoth.errors import ImageError
+from luminoth.inference.video import VideoReader
+from tests.inference.films import number_of, write_film, write_tone
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
 
 
-def halves(height, width, top=0):
-    """Left half red, right half blue; the upper quarter grey of brightness `top`."""
-    pixels = np.empty((height, width, 3), np.uint8)
-    pixels[:, : width // 2], pixels[:, width // 2 :] = RED, BLUE
-    pixels[: height // 4] = top
+def halves(index):
+    """Left half red, right half blue; the upper quarter grey, brighter from frame to frame."""
+    pixels = np.empty((48, 64, 3), np.uint8)
+    pixels[:, :32], pixels[:, 32:] = RED, BLUE
+    pixels[:12] = index * 8 % 256
     return pixels
 
 
-def write(path, count=30, rate=30, size=(48, 64), noise=0):
-    random = np.random.default_rng(0)
-    with VideoWriter(path, rate) as video:
-        for index in range(count):
-            pixels = halves(*size, top=index * 8 % 256)
-            if noise:
-                pixels = random.integers(0, 256, (*size, 3), dtype=np.uint8)
-            video.write(pixels)
+def read(path, **window):
+    with VideoReader(path, **window) as reader:
+        return list(reader)
 
 
-@pytest.mark.parametrize("rate", [25, Fraction(30000, 1001), 12.5])
-def test_round_trip_keeps_pixels_rate_and_times(tmp_path, rate):
+@pytest.mark.parametrize("rate", [25, Fraction(30000, 1001)])
+def test_pixels_rate_and_times(tmp_path, rate):
     path = tmp_path / "a.mp4"
-    write(path, rate=rate)
+    write_film(path, rate=rate, picture=halves, size=(48, 64))
     with VideoReader(path) as reader:
         assert (float(reader.rate), reader.frame_count) == (pytest.approx(float(rate), rel=1e-4), 30)
+        assert reader.picture_size == (48, 64)
         frames = list(reader)
     assert [frame.index for frame in frames] == list(range(30))
     np.testing.assert_allclose([frame.time for frame in frames], np.arange(30) / float(rate), atol=1e-4)
@@ -45,49 +42,61 @@ def test_round_trip_keeps_pixels_rate_and_times(tmp_path, rate):
         np.testing.assert_allclose(frame.pixels[4, 10], index * 8 % 256, atol=8)
 
 
-def test_written_for_every_player(tmp_path):
-    path = tmp_path / "a.mp4"
-    write(path, size=(47, 63))
-    with av.open(str(path)) as container:
-        context = container.streams.video[0].codec_context
-        assert (context.name, context.pix_fmt, context.width, context.height) == ("h264", "yuv420p", 64, 48)
-    encoded = path.read_bytes()
-    assert encoded.index(b"moov") < encoded.index(b"mdat")  # plays before it is loaded whole
-    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
-
-
-def test_times_of_a_variable_rate_are_kept(tmp_path):
-    path, times = tmp_path / "a.mp4", [0.0, 0.04, 0.5, 0.52, 1.25]
-    with VideoWriter(path, 25) as video:
-        for time in times:
-            video.write(halves(32, 32), time)
-    with VideoReader(path) as reader:
-        assert [frame.time for frame in reader] == pytest.approx(times, abs=1e-4)
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_video_is_whole(tmp_path, error):
-    path = tmp_path / "a.mp4"
-    with pytest.raises(error), VideoWriter(path, 25) as video:  # noqa: PT012
-        for _ in range(7):
-            video.write(halves(32, 32))
-        raise error
-    with VideoReader(path) as reader:
-        assert len(list(reader)) == 7
-
-
-def test_no_frames_no_file(tmp_path):
-    with VideoWriter(tmp_path / "a.mp4", 25):
-        pass
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_unwritable_place_is_named(tmp_path):
-    with (
-        pytest.raises(OutputError, match=r"missing/a\.mp4: the video cannot be written \(No such file"),
-        VideoWriter(tmp_path / "missing/a.mp4", 25) as video,
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        *[("a.mp4", "libx264"), ("a.mov", "mpeg4"), ("a.avi", "mpeg4"), ("a.mkv", "libx264"), ("a.webm", "libvpx")],
+        *[("a.ts", "libx264"), ("a.mpg", "mpeg2video")],
+    ],
+)
+def test_a_part_has_exactly_its_frames_whatever_the_file(tmp_path, name, codec):
+    path = tmp_path / name
+    write_film(path, count=60, codec=codec)
+    assert [number_of(frame.pixels) for frame in read(path)] == list(range(60))
+    for start, end, stride, expected in (
+        (1.0, 1.2, 1, range(25, 30)),  # 1.0 is the time of frame 25, and 1.2 that of frame 30
+        (1.01, 1.39, 1, range(26, 35)),
+        (0.4, None, 7, range(10, 60, 7)),  # frame 10 is a key frame
+        (0.0, 0.3, 2, range(0, 8, 2)),
+        (2.36, None, 1, [59]),
     ):
-        video.write(halves(32, 32))
+        with VideoReader(path, start=start, end=end, stride=stride) as reader:
+            frames = list(reader)
+            assert name == "a.mpg" or reader.frame_count == pytest.approx(len(expected), abs=2)
+        assert [frame.index for frame in frames] == list(expected)
+        assert [number_of(frame.pixels) for frame in frames] == list(expected)
+        np.testing.assert_allclose([frame.time for frame in frames], np.array(expected) / 25, atol=2e-3)
+
+
+def test_a_part_of_a_video_of_variable_rate(tmp_path):
+    path, times = tmp_path / "a.mp4", [0.0, 0.04, 0.5, 0.52, 1.25, 3.0, 3.5, 3.6]
+    write_film(path, count=8, times=times, key_frames=3)
+    assert [frame.time for frame in read(path)] == pytest.approx(times, abs=1e-4)
+    frames = read(path, start=0.52, end=3.5)
+    assert [(frame.index, number_of(frame.pixels)) for frame in frames] == [(3, 3), (4, 4), (5, 5)]
+    assert [frame.time for frame in frames] == pytest.approx(times[3:6], abs=1e-4)
+
+
+def test_frames_before_a_start_are_counted_and_not_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "a.mp4"
+    write_film(path, count=100)
+    decoded = []
+    plain = VideoReader._decoded
+
+    def counted(reader):
+        for frame in plain(reader):
+            decoded.append(frame.time)
+            yield frame
+
+    monkeypatch.setattr(VideoReader, "_decoded", counted)
+    assert [frame.index for frame in read(path, start=3.3, end=3.4)] == [83, 84]
+    assert decoded == pytest.approx([0.0, *(index / 25 for index in range(80, 86))], abs=1e-4)
+
+
+def test_a_start_behind_the_end(tmp_path):
+    write_film(tmp_path / "a.mp4")
+    with pytest.raises(ImageError, match=r"a\.mp4: the video has no frame from 9 s on; it is 1\.20 s long$"):
+        read(tmp_path / "a.mp4", start=9.0)
 
 
 def test_rotation_is_honoured(tmp_path):
@@ -97,67 +106,57 @@ def test_rotation_is_honoured(tmp_path):
     top: what is red on the left is red above.
     """
     path = tmp_path / "a.mp4"
-    write(path, count=3)
+    write_film(path, count=3, picture=halves, size=(48, 64))
     encoded = bytearray(path.read_bytes())
     matrix = encoded.index(b"tkhd") + 4 + 40
     one = 0x10000
     for place, value in zip((0, 1, 3, 4), (0, one, -one, 0), strict=True):
         encoded[matrix + 4 * place : matrix + 4 * place + 4] = value.to_bytes(4, "big", signed=True)
     path.write_bytes(encoded)
-    with VideoReader(path) as reader:
-        frame = next(iter(reader))
+    frame = read(path)[0]
     assert frame.pixels.shape == (64, 48, 3)
     np.testing.assert_allclose(frame.pixels[8, 10], RED, atol=6)
     np.testing.assert_allclose(frame.pixels[56, 10], BLUE, atol=6)
     np.testing.assert_allclose(frame.pixels[30, 44], 0, atol=8)  # the grey top came to the right
 
 
-def read_until_error(path):
-    frames = []
-    with VideoReader(path) as reader, pytest.raises(ImageError) as error:  # noqa: PT012
-        for frame in reader:
-            frames.append(frame)
-    return frames, str(error.value)
+def test_unknown_length(tmp_path):
+    """A stream that was recorded: H.264 and nothing around it, so no times, no length, no index."""
+    path = tmp_path / "a.h264"
+    write_film(path, count=30)
+    with VideoReader(path) as reader:
+        assert reader.frame_count is None
+        assert [(frame.index, number_of(frame.pixels)) for frame in reader] == [(i, i) for i in range(30)]
+    frames = read(path, start=0.4, end=0.8)
+    assert [(frame.index, number_of(frame.pixels)) for frame in frames] == [(i, i) for i in range(10, 20)]
+
+
+def noise(index):
+    return np.random.default_rng(index).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 def test_a_video_cut_in_the_middle_gives_the_frames_before_the_cut(tmp_path, name):
     path = tmp_path / name
-    write(tmp_path / "a.mp4", count=100, noise=1)
-    if name == "a.mkv":
-        copy_packets(tmp_path / "a.mp4", path)
+    write_film(path, count=100, picture=noise, size=(48, 64))
     encoded = path.read_bytes()
     path.write_bytes(encoded[: len(encoded) // 2])
-    frames, message = read_until_error(path)
+    frames = []
+    with VideoReader(path, name="mine") as reader, pytest.raises(ImageError) as error:  # noqa: PT012
+        for frame in reader:
+            frames.append(frame)
     assert 30 < len(frames) < 70
     assert [frame.index for frame in frames] == list(range(len(frames)))
-    assert message.startswith(f"{path}: the video ")
+    message = str(error.value)
+    assert message.startswith("mine: the video ")
     assert message.endswith(f"{len(frames)} frames up to {frames[-1].time:.2f} s could be read")
-
-
-def copy_packets(source, destination):
-    with av.open(str(source)) as read, av.open(str(destination), "w") as written:
-        stream = written.add_stream_from_template(read.streams.video[0])
-        for packet in read.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                written.mux(packet)
+    # Who wants only what is before the cut has no reason to complain.
+    assert [frame.index for frame in read(path, start=0.2, end=0.4)] == list(range(5, 10))
 
 
 def test_sound_that_lasts_longer_is_no_damage(tmp_path):
-    path = tmp_path / "a.mp4"
-    with av.open(str(path), "w") as container:
-        video, sound = container.add_stream("libx264", rate=25), container.add_stream("aac", rate=8000)
-        video.width = video.height = 32
-        for _ in range(10):
-            container.mux(video.encode(av.VideoFrame.from_ndarray(halves(32, 32), format="rgb24")))
-        container.mux(video.encode(None))
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000 * 5), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 8000
-        container.mux(sound.encode(frame))
-        container.mux(sound.encode(None))
-    with VideoReader(path) as reader:
-        assert len(list(reader)) == 10
+    write_film(tmp_path / "a.mp4", count=10, sound="aac", sound_seconds=5)
+    assert len(read(tmp_path / "a.mp4")) == 10
 
 
 @pytest.mark.parametrize(
@@ -177,12 +176,7 @@ def test_what_is_no_video_is_named(tmp_path, content, message):
 
 
 def test_a_file_without_pictures(tmp_path):
-    path = tmp_path / "a.mp4"
-    with av.open(str(path), "w") as container:
-        sound = container.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 8000
-        container.mux(sound.encode(frame))
-        container.mux(sound.encode(None))
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        write_tone(container, container.add_stream("aac", rate=8000), 1)
     with pytest.raises(ImageError, match="holds no video stream"):
-        VideoReader(path)
+        VideoReader(tmp_path / "a.mp4")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from luminoth.boxes.host import overlaps
 from luminoth.checkpoints.convert.converter import SourceWeights, convert_state, read_configuration
 from luminoth.checkpoints.convert.golden import Golden
 from luminoth.checkpoints.convert.published import TORCHVISION
@@ -250,7 +251,7 @@ def share_matched(ours: Detected, theirs: Detected, score_tolerance: float = 1e-
     """Share of the larger set of (boxes, scores, class ids) with one partner each, of same class, IoU and score."""
     boxes, scores, class_ids = ours
     other_boxes, other_scores, other_ids = theirs
-    fits = iou(boxes, other_boxes) > least_iou
+    fits = overlaps(boxes, other_boxes) > least_iou
     fits &= np.abs(scores[:, None] - other_scores[None]) < score_tolerance
     fits &= class_ids[:, None] == other_ids[None]
     free, matched = np.ones(len(other_boxes), bool), 0
@@ -261,14 +262,6 @@ def share_matched(ours: Detected, theirs: Detected, score_tolerance: float = 1e-
             matched += 1
     larger = max(len(boxes), len(other_boxes))
     return matched / larger if larger else 1.0
-
-
-def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """[N, M] of boxes [N, 4] and [M, 4]."""
-    low, high = np.maximum(boxes[:, None, :2], others[None, :, :2]), np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
-    areas = [(b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (boxes, others)]
-    return shared / (areas[0][:, None] + areas[1][None] - shared)
 
 
 def clear_of_threshold(
