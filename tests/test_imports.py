@@ -29,11 +29,14 @@ MAY_IMPORT = {
     "backbones": "errors types web boxes",
     "models": "errors types config boxes backbones",
     "data": "errors types fonts page web image resize config boxes",
-    "checkpoints": "errors types web image resize config models",
-    "inference": "errors types fonts image resize config boxes models checkpoints",
+    "checkpoints": "errors types web image resize config boxes models",
+    "inference": "errors types fonts web image resize config boxes models checkpoints",
     "evaluation": "errors types page image resize config boxes models checkpoints inference data",
-    "training": "errors types image resize config boxes models checkpoints inference data evaluation",
-    "cli": "errors types web image resize config boxes models checkpoints inference data evaluation training",
+    "training": "errors types image resize config boxes backbones models checkpoints inference data evaluation",
+    "server": "errors types image inference",
+    "cloud": "errors",
+    "cli": "errors types web image resize config boxes models checkpoints inference data evaluation training server "
+    "cloud",
 }
 
 # What these import at the top of a file besides Python's own library: they are loaded for every `--help`, or by
@@ -47,6 +50,7 @@ LIBRARIES_AT_TOP = {
     "image": "numpy PIL",
     "config": "pydantic pydantic_core yaml",
     "checkpoints": "numpy",
+    "cloud": "",
     "cli": "click",
 }
 

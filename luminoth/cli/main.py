@@ -21,8 +21,10 @@ _COMMANDS = {
     "train": ("luminoth.cli.train", "Train a detector from a configuration file."),
     "eval": ("luminoth.cli.eval", "Measure checkpoints on a split of the data set."),
     "predict": ("luminoth.cli.predict", "Find objects in images, folders and videos."),
+    "server": ("luminoth.cli.server", "Serve detectors to browsers and programs."),
     "checkpoint": ("luminoth.cli.checkpoint", "List, make, share and convert checkpoints."),
     "config": ("luminoth.cli.config", "Show and check configuration files."),
+    "cloud": ("luminoth.cli.cloud", "Train and evaluate in Google Cloud."),
 }
 
 

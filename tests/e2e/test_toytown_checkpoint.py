@@ -60,7 +60,7 @@ def test_the_first_command_of_the_readme(tmp_path):
     done = Lumi(ROOT, home=tmp_path)(*arguments, tmp_path / "predictions")
     assert done.out == ""
 
-    records = [json.loads(line) for line in (tmp_path / "predictions" / "objects.json").read_text().splitlines()]
+    records = json.loads((tmp_path / "predictions" / "objects.json").read_text())
     frames, drawn = (frames_of(folder / "toytown.mp4") for folder in (ROOT / "docs/media", tmp_path / "predictions"))
     assert [(record["file"], record["frame"]) for record in records] == [
         ("docs/media/toytown.mp4", index) for index in range(len(frames))

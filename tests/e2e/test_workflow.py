@@ -171,7 +171,7 @@ class TestWorkflow:
         names = [path.name for path in pictures]
         assert sorted(os.listdir(lumi.folder / "drawn")) == ["objects.json", "street.mp4", *names]
         assert video_sizes(lumi.folder / "drawn" / "street.mp4") == [(64, 96)] * FRAMES
-        records = json_lines((lumi.folder / "drawn" / "objects.json").read_text())
+        records = json.loads((lumi.folder / "drawn" / "objects.json").read_text())
         assert [(each["file"], each.get("frame")) for each in records] == [
             *((f"pascal/JPEGImages/{name}", None) for name in names),
             *(("street.mp4", index) for index in range(FRAMES)),
@@ -198,7 +198,7 @@ class TestWorkflow:
         assert detector.predict([picture, str(picture)]) == [record["objects"]] * 2
         # The drawn pictures' objects were found in batches with others, and by two classes only.
         of_two = [each for each in record["objects"] if each["label"] in ("car", "bus")]
-        records = json_lines((lumi.folder / "drawn" / "objects.json").read_text())
+        records = json.loads((lumi.folder / "drawn" / "objects.json").read_text())
         assert next(each for each in records if each["file"].endswith(picture.name))["objects"] == of_two
 
     @pytest.mark.parametrize(
