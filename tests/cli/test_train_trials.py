@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from luminoth.config import dump_config
-from luminoth.training import assembly, loop
+from luminoth.training import assembly
 from luminoth.training.state import checkpoint_bytes, count_parameters
 from luminoth.training.trials.overfit import NEAR_ZERO
 from tests.training.tiny import TinyDetector, tiny_config, write_tiny_dataset
@@ -64,7 +64,7 @@ def test_a_dry_run_of_a_run_that_is_under_way_counts_what_is_left(config, lumi):
 
 def test_a_checkpoint_holds_weights_statistics_and_slots():
     model = TinyDetector()
-    state = loop.TrainingState(model, tf.keras.optimizers.SGD(momentum=0.9))
+    state = assembly.TrainingState(model, tf.keras.optimizers.SGD(momentum=0.9))
     state.optimizer.build(model.trainable_variables)
     trained = count_parameters(model)[1]
     statistics = sum(np.prod(each.shape) for each in model.non_trainable_variables)

@@ -112,10 +112,10 @@ def detections(model, images, image_sizes, min_score=0.5):
     ]
 
 
-def share_matched(found, expected):
-    """Share of `expected` for which `found` has a box of that class with an IoU above 0.9."""
+def share_matched(found, expected, least_iou=0.9):
+    """Share of `expected` for which `found` has a box of that class with an IoU above `least_iou`."""
     matched = [
-        any(other == class_id and numpy_boxes.iou(candidate, box) > 0.9 for candidate, _, other in its_found)
+        any(other == class_id and numpy_boxes.iou(candidate, box) > least_iou for candidate, _, other in its_found)
         for its_found, its_expected in zip(found, expected, strict=True)
         for box, _, class_id in its_expected
     ]
@@ -148,7 +148,7 @@ def test_a_larger_canvas_finds_the_same_objects(learned):
 def test_bfloat16_finds_the_same_objects(learned):
     # Processors that know no bfloat16 round partial sums to it as well.
     knows_bfloat16 = "bf16" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
-    data, tolerance = scene(), 0.005 if knows_bfloat16 else 0.1
+    data, (tolerance, least_iou) = scene(), (0.005, 0.9) if knows_bfloat16 else (0.1, 0.8)
     halved = copy_of(learned, *LEARNING, precision="bfloat16")
     assert halved.compute_type == tf.bfloat16
     pixels = halved.network_input(data.images, data.image_sizes)
@@ -159,10 +159,10 @@ def test_bfloat16_finds_the_same_objects(learned):
         assert float(loss) == pytest.approx(float(expected[name]), rel=0.05, abs=tolerance), name
     full = detections(learned, data.images, data.image_sizes)
     found = detections(halved, data.images, data.image_sizes, min_score=0.4)
-    assert share_matched(found, full) >= 0.95
+    assert share_matched(found, full, least_iou) >= 0.95
     halved.freeze()
     frozen = detections(halved, data.images, data.image_sizes, min_score=0.4)
-    assert share_matched(frozen, full) >= 0.95
+    assert share_matched(frozen, full, least_iou) >= 0.95
 
 
 def test_bfloat16_trains():
