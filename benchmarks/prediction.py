@@ -42,7 +42,7 @@ from luminoth.models.build import build_model
 FRAME = (480, 720)  # (height, width) of toytown's films
 BATCH_SIZE = 4
 # Frames of the shorter and the longer film.
-FILMS = {"toytown": (50, 300), "mobilenet-320": (50, 300), "r50-fpn-800": (8, 40)}
+FILMS = {"toytown": (50, 300), "mobilenet-320": (50, 300), "r50-fpn-800": (4, 16)}
 CONFIGURED = {"mobilenet-320": "fasterrcnn_mobilenet_v3_large_320_fpn", "r50-fpn-800": "fasterrcnn_resnet50_fpn"}
 
 
@@ -73,10 +73,10 @@ def compare_video(folder: Path, model: str, rounds: int) -> None:
     network()
     shares, own, bare = [], [], []
     for _ in range(rounds):
-        bare.append(BATCH_SIZE / statistics.median(network() for _ in range(5)))
+        bare.append(BATCH_SIZE / statistics.median(network() for _ in range(3)))
         (few, short), (many, long) = ((frames, time_command(folder, film, checkpoint)) for frames, film in films)
         own.append((many - few) / (long - short))
-        bare.append(BATCH_SIZE / statistics.median(network() for _ in range(5)))
+        bare.append(BATCH_SIZE / statistics.median(network() for _ in range(3)))
         shares.append(own[-1] / statistics.mean(bare[-2:]))
     print(
         f"| {model} | {statistics.median(bare):.2f} | {statistics.median(own):.2f} "

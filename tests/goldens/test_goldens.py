@@ -23,6 +23,7 @@ TORCHVISION_MODELS = (
 )
 DETECTRON2_MODELS = ("faster_rcnn_R_50_C4_3x", "faster_rcnn_R_50_DC5_3x", "faster_rcnn_R_50_FPN_3x")
 QUICK_MODELS = ("fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn")
+SLOW_MODELS = ("fasterrcnn_resnet50_fpn_v2", "faster_rcnn_R_50_C4_3x", "faster_rcnn_R_50_DC5_3x")
 IMAGES = ("image0", "image1")
 # The goldens sample every anchor and proposal; these are more than there are.
 EVERY_ANCHOR, EVERY_PROPOSAL = 262144, 2048
@@ -47,6 +48,8 @@ def golden(request):
 @pytest.mark.parametrize("image", IMAGES)
 def test_forward_pass(golden, image):
     """Input, features, RPN, proposals, RoI features, head and detections of one picture."""
+    if golden.name in SLOW_MODELS and image == "image1":
+        pytest.skip("takes some ten seconds; one picture is enough")
     values, found = golden.values, golden.forward(image)
     stages = compare(found, values, image, DETECTRON2_FAMILY if golden.library is DETECTRON2 else TORCHVISION_FAMILY)
     assert [stage for stage in stages if not stage.passed] == []
