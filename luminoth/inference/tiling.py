@@ -22,8 +22,9 @@ from luminoth.types import Detections
 # How alike two detections of one object are where both views show it. Two objects that overlap as much would be
 # taken for one by non-maximum suppression, too.
 _SAME_IOU = 0.5
-# An edge so near to its tile's rim, in pixels and as a share of the tile, was cut off there.
-_RIM_PIXELS, _RIM_SHARE = 3.0, 0.01
+# An edge so near to its tile's rim, in pixels and as a share of the box's side, was cut off there: boxes are the less
+# exact the larger they are.
+_RIM_PIXELS, _RIM_SHARE = 3.0, 0.1
 # The whole picture is shrunk before it goes to the detector when it has more pixels: the copies of a huge one would
 # take several times its memory, and networks see far less anyway.
 _WHOLE_PIXELS = 16_000_000
@@ -167,12 +168,12 @@ def _shrunk(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 def _seen(view: View, found: Detections, size: tuple[int, int]) -> _Seen:
     boxes = found.boxes + np.array([view.x_min, view.y_min] * 2, np.float32)
-    rim = max(_RIM_PIXELS, _RIM_SHARE * max(view.x_max - view.x_min, view.y_max - view.y_min))
+    beside, below = np.maximum(_RIM_PIXELS, _RIM_SHARE * (boxes[:, 2:] - boxes[:, :2])).T  # [N] each
     is_cut = (
-        ((boxes[:, 0] <= view.x_min + rim) & (view.x_min > 0))
-        | ((boxes[:, 1] <= view.y_min + rim) & (view.y_min > 0))
-        | ((boxes[:, 2] >= view.x_max - rim) & (view.x_max < size[1]))
-        | ((boxes[:, 3] >= view.y_max - rim) & (view.y_max < size[0]))
+        ((boxes[:, 0] <= view.x_min + beside) & (view.x_min > 0))
+        | ((boxes[:, 1] <= view.y_min + below) & (view.y_min > 0))
+        | ((boxes[:, 2] >= view.x_max - beside) & (view.x_max < size[1]))
+        | ((boxes[:, 3] >= view.y_max - below) & (view.y_max < size[0]))
     )
     return _Seen(view, boxes, found.scores, found.class_ids, is_cut)
 

@@ -97,6 +97,22 @@ def test_what_only_tiles_see_is_joined_at_the_seams():
         assert found.boxes.tolist() == [box], x
 
 
+def test_a_part_that_ends_a_little_before_the_seam_is_no_whole_object():
+    class Inexact(ColourDetector):
+        """Its boxes are 4 % too narrow, as a network's may be."""
+
+        def _find(self, pixels):
+            found = super()._find(pixels)
+            margin = 0.02 * (found.boxes[:, 2] - found.boxes[:, 0])
+            found.boxes[:, 0] += margin
+            found.boxes[:, 2] -= margin
+            return found
+
+    # 195 pixels wide: 180 of them are in one tile, where the box ends 3.6 pixels before the seam at 200.
+    found = TiledDetector(Inexact(), 200, 0.1).detect(picture(150, 380, [[20, 20, 215, 120]]))
+    np.testing.assert_allclose(found.boxes, [[23.9, 20, 211.1, 120]], atol=0.1)
+
+
 def test_an_object_larger_than_a_tile_is_the_whole_pictures():
     assert found_in(picture(300, 300, [[20, 30, 260, 250]]), 100, 0.2) == [[20, 30, 260, 250]]
 
