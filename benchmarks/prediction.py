@@ -25,7 +25,6 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `lumi` does, before TensorFlow is loaded
 
 import numpy as np
 import tensorflow as tf

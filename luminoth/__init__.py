@@ -19,6 +19,10 @@ __version__ = "1.0.0.dev0"
 # are slower, and those with dilation or groups (DC5, ResNeXt) have no gradient on a CPU. TensorFlow reads this when it
 # is imported.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# Its client of gs:// takes sizes of files as they were up to 5 seconds ago, where another process writes them; and
+# each file that is open has a buffer of 64 MB.
+os.environ.setdefault("GCS_STAT_CACHE_MAX_AGE", "0")
+os.environ.setdefault("GCS_READ_CACHE_BLOCK_SIZE_MB", "16")
 
 _PUBLIC_NAMES = {
     "Detector": "luminoth.inference.detector",

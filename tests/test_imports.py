@@ -22,21 +22,22 @@ MAY_IMPORT = {
     "fonts": "",
     "page": "",
     "web": "",
+    "storage": "web",
     "image": "errors",
     "resize": "errors types image",
-    "config": "errors types",
+    "config": "errors types storage",
     "boxes": "errors types",
     "backbones": "errors types web boxes",
     "models": "errors types config boxes backbones",
-    "data": "errors types fonts page web image resize config boxes",
-    "checkpoints": "errors types web image resize config boxes models",
+    "data": "errors types fonts page web storage image resize config boxes",
+    "checkpoints": "errors types web storage image resize config boxes models",
     "inference": "errors types fonts web image resize config boxes models checkpoints",
     "evaluation": "errors types page image resize config boxes models checkpoints inference data",
     "training": "errors types image resize config boxes backbones models checkpoints inference data evaluation",
     "server": "errors types image inference",
     "cloud": "errors",
-    "cli": "errors types web image resize config boxes models checkpoints inference data evaluation training server "
-    "cloud",
+    "cli": "errors types web storage image resize config boxes models checkpoints inference data evaluation training "
+    "server cloud",
 }
 
 # What these import at the top of a file besides Python's own library: they are loaded for every `--help`, or by
@@ -50,6 +51,7 @@ LIBRARIES_AT_TOP = {
     "image": "numpy PIL",
     "config": "pydantic pydantic_core yaml",
     "checkpoints": "numpy",
+    "storage": "",
     "cloud": "",
     "cli": "click",
 }

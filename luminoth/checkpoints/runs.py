@@ -22,12 +22,14 @@ from luminoth.checkpoints.folder import (
     write_facts,
     written_whole,
 )
+from luminoth.checkpoints.in_bucket import at_hand
 from luminoth.checkpoints.weights_file import (
     read_averaged_weights,
     read_weights_file,
     write_weights_file,
 )
 from luminoth.errors import CheckpointError, OutputError
+from luminoth.storage import is_address, join
 
 _CHECKPOINT_NAME = re.compile(r"ckpt-(\d+)")
 _WEIGHTS_ENDING = re.compile(r"\.(pth|pt|pkl|h5)$")
@@ -37,17 +39,24 @@ def run_folder(config: Any) -> Path:
     """Where a run keeps its checkpoints and events: `train.job_dir` / `train.run_name`.
 
     Without a run name it is made of the data set's folder and of what training starts from, or else the model's type,
-    so that the same configuration finds the same run again.
+    so that the same configuration finds the same run again. Of a run in a bucket it is a copy, see `in_bucket`.
+
+    Raises:
+        CheckpointError: a bucket cannot be read.
     """
-    job_dir = Path(config.train.job_dir).expanduser()
-    if config.train.run_name:
-        return job_dir / str(config.train.run_name)
+    name = config.train.run_name or _default_name(config)
+    if is_address(config.train.job_dir):
+        return at_hand(join(config.train.job_dir, name))
+    return Path(config.train.job_dir).expanduser() / name
+
+
+def _default_name(config: Any) -> str:
     dataset = Path(config.dataset.dir or "dataset")
     # Luminoth's examples end in `.../tf`, which alone says nothing.
     parts = [dataset.name] if dataset.name not in ("tf", "tfrecords", "records") else [*dataset.parts[-2:]]
     start = config.train.from_checkpoint
     kind = config.model.type if start is None else f"from-{Path(_WEIGHTS_ENDING.sub('', start)).name or 'checkpoint'}"
-    return job_dir / "-".join([*(part for part in parts if part.strip("./")), kind])
+    return "-".join([*(part for part in parts if part.strip("./")), kind])
 
 
 def save_checkpoint(

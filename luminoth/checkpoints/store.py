@@ -29,10 +29,12 @@ from luminoth.checkpoints.folder import (
     sync,
     write_json,
 )
+from luminoth.checkpoints.in_bucket import checkpoint_at_hand
 from luminoth.checkpoints.index import INDEX_FILE, index_content, read_store
 from luminoth.checkpoints.metadata import FORMAT, is_sealed, read_metadata
 from luminoth.checkpoints.runs import latest_checkpoint
 from luminoth.errors import CheckpointError, OutputError
+from luminoth.storage import is_address
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 
@@ -79,7 +81,8 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     """The folder of a checkpoint that a user named.
 
     Tried in this order: an id or alias in `$LUMI_HOME/checkpoints` or of a checkpoint in the package, a checkpoint's
-    folder, a run's folder (its newest checkpoint). `./name` always means a folder.
+    folder, a run's folder (its newest checkpoint). `./name` always means a folder. With a `gs://` address it is a copy,
+    see `in_bucket`.
 
     Raises:
         CheckpointError: there is none of that name; says what there is.
@@ -88,6 +91,10 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     store = Store()
     if os.sep not in name and (found := store.look_up(name)):
         return found.entry.folder
+    if is_address(name):
+        if found := checkpoint_at_hand(name):
+            return found
+        raise CheckpointError(f"{name}: neither a checkpoint nor a run with one is at this address")
     path = Path(name).expanduser()
     if is_checkpoint(path):
         return path

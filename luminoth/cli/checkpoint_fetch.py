@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from luminoth.cli.bucket_files import show_copies
 from luminoth.cli.checkpoint_options import say_choice
 from luminoth.cli.tensorflow_start import load_tensorflow
 from luminoth.cli.terminal import Progress, say
@@ -34,8 +35,11 @@ def chosen_checkpoint(name: str, *, yes: bool, offline: bool) -> Path:
     """
     from luminoth.checkpoints.remote import find_remote, not_here
     from luminoth.checkpoints.store import Store, find_checkpoint
+    from luminoth.storage import is_address
     from luminoth.web import is_offline
 
+    if is_address(name):
+        show_copies()
     if os.sep not in name and (found := Store().look_up(name)):
         return say_choice(name, found).folder
     try:

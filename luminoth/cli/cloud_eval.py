@@ -9,7 +9,6 @@ import click
 
 from luminoth.cli.cloud_options import (
     Place,
-    check_jobs_can_run,
     choose_program,
     choose_resources,
     connect,
@@ -85,5 +84,4 @@ def eval_(
     if dry_run:
         show_plan(plan, f"projects/{project}/locations/{region}", as_json=as_json)
         return 0
-    check_jobs_can_run()
     return submit_plan(connect(place), plan, force=False, follow=follow, as_json=as_json)

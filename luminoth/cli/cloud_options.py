@@ -170,20 +170,6 @@ def choose_program(
     return Program(wheel, image, prebuilt, variables)
 
 
-def check_jobs_can_run() -> None:
-    """Until `lumi train` and `lumi eval` read and write `gs://` themselves, a job could only fail, and cost money.
-
-    Services on this machine are asked all the same.
-    """
-    from luminoth.cloud.access import endpoints_are_local
-
-    if not endpoints_are_local():
-        raise CloudError(
-            "this version does not submit jobs yet: `lumi train` and `lumi eval` do not read gs:// addresses, so a job "
-            "would fail when it starts; --dry-run shows what would be submitted, docs/cloud.md what is there"
-        )
-
-
 class _GoneError(click.ClickException):
     """Wrong usage that one line explains best."""
 

@@ -11,7 +11,6 @@ import click
 
 from luminoth.cli.cloud_options import (
     Place,
-    check_jobs_can_run,
     choose_program,
     choose_resources,
     connect,
@@ -115,7 +114,6 @@ def train(
         return 0
     from luminoth.cli.cloud_submit import submit_plan
 
-    check_jobs_can_run()
     cloud = connect(place, resume)
     if resume is not None:
         run = gcp.find_run(cloud, resume)
@@ -149,7 +147,12 @@ def _resolve(
 
     named = {"train.job_dir": folder, "dataset.dir": dataset}
     stated = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None)]
-    resolved = resolve_fine_tuning(files, stated, find=lambda name: chosen_checkpoint(name, yes=False, offline=True))
+    resolved = resolve_fine_tuning(
+        files,
+        stated,
+        find=lambda name: chosen_checkpoint(name, yes=False, offline=True),
+        find_own=lambda config: None,  # a new run has none
+    )
     for warning in resolved.warnings:
         say(f"Warning: {warning}")
     config = resolved.config
@@ -177,14 +180,17 @@ def _check_downloadable(name: str) -> None:
     """A checkpoint that a training starts from must be one that the job gets under the same name."""
     from luminoth.checkpoints.remote import find_remote
     from luminoth.checkpoints.store import Store
+    from luminoth.storage import is_address
 
+    if is_address(name):
+        return
     found = None if "/" in name else Store().look_up(name)
     remote = find_remote(name)
     is_remote = remote is not None and (found is None or remote.id == found.entry.id)
     if not is_remote and not (found and found.entry.is_embedded):
         raise click.UsageError(
-            f"train.from_checkpoint: {name} is on this machine only; accepted: the alias or id of a checkpoint that "
-            "can be downloaded (`lumi checkpoint list`)"
+            f"train.from_checkpoint: {name} is on this machine only; accepted: the gs:// address of a "
+            "checkpoint or run, or the alias or id of a checkpoint that can be downloaded (`lumi checkpoint list`)"
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from luminoth.cli.bucket_files import show_copies
 from luminoth.cli.dataset_options import source_options, split_overrides
 from luminoth.cli.dataset_source import read_config, say_recognised, write_json_report
 from luminoth.cli.tables import table
@@ -58,6 +59,7 @@ def check(
       lumi dataset check toytown-tf -c configs/toytown.yml
       lumi dataset check export --type yolo --json report.json
     """
+    show_copies()
     options = split_overrides(overrides)
 
     from luminoth.data.check.run import choose_splits, judge, open_checked

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from luminoth.cli.bucket_files import LocalPath
 from luminoth.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from luminoth.data.convert import ConvertReport
     from luminoth.data.writers.base import WrittenSplit
 
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath()
 _FORMATS = ("coco", "pascal", "yolo", "csv")  # those of luminoth.data.writers, which --help must not import
 
 

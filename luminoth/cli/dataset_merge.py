@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from luminoth.cli.bucket_files import LocalPath
 from luminoth.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from luminoth.data.merge import MergeReport, Relabelled
 
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath()
 _IDS_NAMED = 3
 
 

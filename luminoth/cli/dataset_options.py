@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import click
+
+from luminoth.cli.bucket_files import Place
 
 
 class ReaderType(click.ParamType):
@@ -60,7 +61,7 @@ def source_options(command: Callable) -> Callable:
     """What tells a command which data set it is about: PATH, `--type`, `--split`, `-o` and `--workers`."""
     for decorator in reversed(
         (
-            click.argument("path", type=click.Path(path_type=Path)),
+            click.argument("path", type=Place()),
             click.option(
                 "--type",
                 "reader_type",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from luminoth.cli.bucket_files import LocalPath, Place, show_copies
 from luminoth.cli.dataset_options import ReaderType, split_overrides
 from luminoth.cli.dataset_source import read_config, say_recognised
 from luminoth.cli.tensorflow_start import load_tensorflow
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from luminoth.data.source import Source
     from luminoth.types import Example
 
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath()
 _CELLS_A_SHEET = 36
 _MOST_NAMES = 12  # boxes with a name on one picture; the others are told by their colour
 _MOST_CLASSES = 20  # in the legend
@@ -37,7 +38,7 @@ _FULL_SIZE = 500  # width of a cell at which lines and names are drawn in their 
 
 
 @click.command()
-@click.argument("path", type=_PATH)
+@click.argument("path", type=Place())
 @click.option(
     "--type", "reader_type", type=ReaderType(),
     help="The layout of PATH.  [default: records if there are any, else it is recognised]",
@@ -93,6 +94,7 @@ def show(
       lumi dataset show VOCdevkit/VOC2012 -n 36 -k cat -k dog -d sheets/
       lumi dataset show toytown-tf -c configs/toytown.yml --augmented -n 6
     """
+    show_copies()
     options = split_overrides(overrides)
     _check_usage(context, files, augmented)
     look = _Look(size, columns, variants if augmented else 0)

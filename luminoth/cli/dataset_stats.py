@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from luminoth.cli.bucket_files import show_copies
 from luminoth.cli.dataset_options import source_options, split_overrides
 from luminoth.cli.dataset_source import read_config, say_recognised, write_json_report
 from luminoth.cli.tables import bars, table
@@ -64,6 +65,7 @@ def stats(
       lumi dataset stats VOCdevkit/VOC2012 --split train --html voc.html
       lumi dataset stats coco --type coco -o year=2017 --json coco.json
     """
+    show_copies()
     options = split_overrides(overrides)
 
     from luminoth.data.source import open_source

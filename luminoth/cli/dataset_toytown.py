@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from luminoth.cli.bucket_files import LocalPath
 from luminoth.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from luminoth.data.toytown import ToytownSummary
 
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath()
 _FORMATS = ("pascal", "coco", "csv")  # those of luminoth.data.toytown, which --help must not import
 _FOR_PICTURES = ("images", "format", "val_fraction")
 _FOR_VIDEO = ("seconds", "fps")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from luminoth.cli.bucket_files import LocalPath
 from luminoth.cli.dataset_options import CommaList, ReaderType, split_overrides, workers_option
 from luminoth.cli.terminal import Progress, progress, say
 from luminoth.errors import DataError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from luminoth.data.report import SplitReport
     from luminoth.data.transform.run import TransformReport
 
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath()
 _FILES_NAMED = 3
 
 
@@ -152,6 +153,11 @@ def transform(
         run = partial(_load_beam(), remote_data_dir=remote_data_dir, beam_options=beam_options)
         report = run(reader, output_dir, splits, **settings)
     else:
+        if output_dir.startswith("gs://"):
+            raise click.UsageError(
+                f"--output-dir {output_dir}: only --runner beam writes to a bucket; write to a folder and copy it with "
+                "`gcloud storage cp -r`"
+            )
         report = _run_here(reader, Path(output_dir), splits, workers, settings)
     seconds = time.monotonic() - started
     pictures = sum(split.images_found for split in report.splits) - report.resumed

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from luminoth.cli.bucket_files import input_path, output_path, show_copies
 from luminoth.cli.eval_text import describe_comparison, describe_result
 from luminoth.cli.tensorflow_start import load_tensorflow
 from luminoth.cli.terminal import progress, say
@@ -120,6 +121,7 @@ def eval(
     )  # fmt: skip
     if again and not watch:
         raise click.UsageError("--again goes with --watch: without it the checkpoint is evaluated in any case")
+    show_copies()
     from luminoth.checkpoints.runs import run_folder
     from luminoth.checkpoints.store import find_checkpoint
 
@@ -137,7 +139,8 @@ def eval(
     )
     job = _Job(open_split(config.dataset.dir, split), run_folder(config), resize, batch_size, wanted)
     if from_detections:
-        job.evaluate_file(Path(from_detections))
+        with input_path(from_detections) as path:
+            job.evaluate_file(path)
     elif watch:
         job.watch(from_step, again)
     elif checkpoint == _BEST:
@@ -210,6 +213,7 @@ class _Job:
 
     def newest_checkpoint(self, from_step: int, files: Sequence[str]) -> Path:
         """The run's newest checkpoint, if it is not before `from_step`."""
+        from luminoth.checkpoints.in_bucket import shown
         from luminoth.checkpoints.runs import list_checkpoints
         from luminoth.errors import CheckpointError
 
@@ -217,8 +221,8 @@ class _Job:
         if not checkpoints:
             command = " ".join(["lumi train", *(f"-c {file}" for file in files)])
             raise CheckpointError(
-                f"{self._run_folder}: no checkpoint in there (looked for ckpt-<step>); train one with `{command}`, "
-                "or name one with --checkpoint"
+                f"{shown(self._run_folder)}: no checkpoint in there (looked for ckpt-<step>); train one with "
+                f"`{command}`, or name one with --checkpoint"
             )
         step, folder = checkpoints[-1]
         _check_step(self._run_folder, "newest", step, from_step)
@@ -227,6 +231,7 @@ class _Job:
     def best_checkpoint(self, from_step: int) -> Path:
         """The run's best checkpoint by earlier evaluations, as its configuration judges, or else on this split."""
         from luminoth.checkpoints.history import best_checkpoint, judged_by
+        from luminoth.checkpoints.in_bucket import shown
         from luminoth.errors import CheckpointError
 
         # Chosen on `val` unless configured: on the pictures it is then tested on, it would look better than it is.
@@ -237,7 +242,7 @@ class _Job:
             judge = self._split.name
             best = best_checkpoint(self._run_folder, judge, metric)
         _check_step(self._run_folder, "best", best.step, from_step)
-        say(f"The best of {best.evaluated} evaluated on {judge}: {best.folder}, {metric} {best.value:.4f}")
+        say(f"The best of {best.evaluated} evaluated on {judge}: {shown(best.folder)}, {metric} {best.value:.4f}")
         if best.better_but_gone:
             steps = ", ".join(map(str, best.better_but_gone))
             say(f"Warning: better ones are not kept any more: step {steps} (see train.checkpoints_max_keep)")
@@ -249,23 +254,28 @@ class _Job:
         Those that an earlier watch has evaluated are left out, unless `again`.
         """
         from luminoth.checkpoints.history import is_evaluated
+        from luminoth.checkpoints.in_bucket import refresh, shown
         from luminoth.checkpoints.runs import list_checkpoints
 
         done: set[int] = set()
         is_waiting = False
         while True:
-            checkpoints = list_checkpoints(self._run_folder)  # each time anew: training removes old ones
+            refresh(self._run_folder)  # each time anew: training removes old ones
+            checkpoints = list_checkpoints(self._run_folder)
             step, folder = next(((s, f) for s, f in checkpoints if s >= from_step and s not in done), (None, None))
             if folder is not None:
                 if not again and is_evaluated(folder, self._split.name):
-                    say(f"{folder}: evaluated on {self._split.name} before, left out (--again evaluates it once more)")
+                    say(
+                        f"{shown(folder)}: evaluated on {self._split.name} before, left out (--again evaluates it once "
+                        "more)"
+                    )
                 else:
                     self._evaluate_if_there(folder)
                 done.add(step)
                 is_waiting = False
                 continue
             if not is_waiting:
-                say(f"Waiting for a new checkpoint in {self._run_folder} (Ctrl-C ends)")
+                say(f"Waiting for a new checkpoint in {shown(self._run_folder)} (Ctrl-C ends)")
                 is_waiting = True
             try:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -273,6 +283,7 @@ class _Job:
                 return
 
     def _evaluate_if_there(self, folder: Path) -> None:
+        from luminoth.checkpoints.in_bucket import shown
         from luminoth.errors import CheckpointError
 
         try:
@@ -280,14 +291,15 @@ class _Job:
         except CheckpointError:
             if folder.exists():
                 raise
-            say(f"{folder}: left out, training has removed it meanwhile (see train.checkpoints_max_keep)")
+            say(f"{shown(folder)}: left out, training has removed it meanwhile (see train.checkpoints_max_keep)")
 
     def evaluate(self, checkpoint: Path) -> None:
         """Evaluates one checkpoint, tells and keeps what was found."""
+        from luminoth.checkpoints.in_bucket import shown
         from luminoth.evaluation.checkpoint import evaluate_checkpoint
 
         split = self._split
-        say(f"Evaluating {checkpoint} on {split.name}: {split.images} images, {len(split.classes)} classes")
+        say(f"Evaluating {shown(checkpoint)} on {split.name}: {split.images} images, {len(split.classes)} classes")
         with progress("Evaluating", total=split.images) as bar:
             loaded, result = evaluate_checkpoint(
                 checkpoint,
@@ -300,7 +312,7 @@ class _Job:
         earlier = self._compare(result)
         self._tell(f"{checkpoint.name} (step {loaded.step})", result, earlier, checkpoint, loaded.step)
         self._keep(checkpoint, loaded.step, result, earlier)
-        self._write_files(checkpoint.name, str(checkpoint), loaded.step, result, earlier)
+        self._write_files(checkpoint.name, shown(checkpoint), loaded.step, result, earlier)
 
     def evaluate_file(self, path: Path) -> None:
         """Evaluates the detections of a file, tells what was found."""
@@ -319,7 +331,8 @@ class _Job:
         from luminoth.evaluation.kept_detections import read_earlier
 
         names, truths = result.analysis.class_names, result.ground_truths
-        old = read_earlier(self._wanted.compare, self._split.name, truths, names)
+        with input_path(self._wanted.compare, ".detections.npz") as path:
+            old = read_earlier(path, self._split.name, truths, names)
         comparison = compare(truths, old, result.detections, names, max_detections=self._wanted.max_detections)
         return _Earlier(self._wanted.compare, old, comparison)
 
@@ -343,6 +356,7 @@ class _Job:
             click.echo(describe_comparison(earlier.comparison, earlier.name))
 
     def _keep(self, checkpoint: Path, step: int, result: EvaluationResult, earlier: _Earlier | None) -> None:
+        from luminoth.checkpoints.in_bucket import publish, shown
         from luminoth.evaluation.results import is_of_run, write_result, write_tensorboard
 
         # A run's checkpoint takes its figures to its own run, whichever run is configured.
@@ -351,10 +365,12 @@ class _Job:
         path = write_result(
             folder, result, split=split, checkpoint=checkpoint, step=step, more=_comparison_dict(earlier)
         )
-        say(f"{result.images_per_second:.1f} images/s; wrote {path}")
+        publish(folder)
+        say(f"{result.images_per_second:.1f} images/s; wrote {shown(path)}")
         if is_of_run(checkpoint):  # a published one has no place on the curves of a run
             write_tensorboard(folder, result, split=split, step=step, pictures=self._worst_pictures(result))
-            say(f"Curves: tensorboard --logdir {folder}")
+            publish(folder)
+            say(f"Curves: tensorboard --logdir {shown(folder)}")
 
     def _worst_pictures(self, result: EvaluationResult) -> dict[str, Any]:
         if not self._wanted.tensorboard_pictures:
@@ -384,41 +400,44 @@ class _Job:
             from luminoth.evaluation.coco_results import write_coco_results
 
             ids = (truth.image_id for truth in result.ground_truths)
-            count = write_coco_results(self._wanted.detections_file, ids, result.detections)
+            with output_path(self._wanted.detections_file) as path:
+                count = write_coco_results(path, ids, result.detections)
             say(f"Wrote {count} detections to {self._wanted.detections_file}")
         if self._wanted.report:
             from luminoth.evaluation.report import ReportSubject, write_report
 
-            write_report(
-                self._wanted.report,
-                result.analysis,
-                result.ground_truths,
-                result.detections,
-                self._split.files,
-                subject=ReportSubject(
-                    name=name,
-                    checkpoint=checkpoint,
-                    step=step,
-                    dataset_dir=str(self._split.dataset_dir),
-                    split=self._split.name,
-                    command=shlex.join(["lumi", *sys.argv[1:]]),
-                    images_per_second=result.images_per_second,
-                ),
-                files_per_class=self._wanted.files_per_class,
-                comparison=earlier and earlier.comparison,
-                other_name=earlier.name if earlier else "",
-                other_detections=earlier and earlier.detections,
-                proposals=result.proposals and result.proposals.mean,
-            )
+            with output_path(self._wanted.report) as path:
+                write_report(
+                    path,
+                    result.analysis,
+                    result.ground_truths,
+                    result.detections,
+                    self._split.files,
+                    subject=ReportSubject(
+                        name=name,
+                        checkpoint=checkpoint,
+                        step=step,
+                        dataset_dir=self._split.dataset_dir,
+                        split=self._split.name,
+                        command=shlex.join(["lumi", *sys.argv[1:]]),
+                        images_per_second=result.images_per_second,
+                    ),
+                    files_per_class=self._wanted.files_per_class,
+                    comparison=earlier and earlier.comparison,
+                    other_name=earlier.name if earlier else "",
+                    other_detections=earlier and earlier.detections,
+                    proposals=result.proposals and result.proposals.mean,
+                )
             say(f"Wrote the report {self._wanted.report}")
 
 
 def _check_step(run_folder: Path, which: str, step: int, from_step: int) -> None:
+    from luminoth.checkpoints.in_bucket import shown
     from luminoth.errors import CheckpointError
 
     if step < from_step:
         raise CheckpointError(
-            f"{run_folder}: the {which} checkpoint is of step {step}, before --from-global-step {from_step}"
+            f"{shown(run_folder)}: the {which} checkpoint is of step {step}, before --from-global-step {from_step}"
         )
 
 

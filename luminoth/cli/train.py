@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from luminoth.cli.bucket_files import show_copies
 from luminoth.cli.tensorflow_start import load_tensorflow
 from luminoth.cli.terminal import say
 from luminoth.cli.train_report import Report
@@ -68,6 +69,7 @@ def train(
     """
     if dry_run and overfit_images is not None:
         raise click.UsageError("--dry-run and --overfit are two different trials: choose one")
+    show_copies()
     # JSON's quotes keep YAML from taking a name such as `on` for something else.
     named = {
         "train.from_checkpoint": start, "dataset.dir": dataset, "train.job_dir": job_dir, "train.run_name": run_name

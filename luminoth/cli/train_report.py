@@ -6,7 +6,6 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luminoth.cli.terminal import Progress, say
@@ -35,6 +34,7 @@ class Report:
         self._last_line = time.monotonic()
 
     def __call__(self, event: Event) -> None:
+        from luminoth.checkpoints.in_bucket import shown
         from luminoth.training import events
 
         match event:
@@ -64,7 +64,9 @@ class Report:
             case events.StepDone():
                 self._step(event)
             case events.ProfileWritten():
-                self._say(f"Profile: {event.folder}/plugins/profile; TensorBoard shows it after `pip install xprof`")
+                self._say(
+                    f"Profile: {shown(event.folder)}/plugins/profile; TensorBoard shows it after `pip install xprof`"
+                )
             case events.SettingsChanged():
                 self._say(f"Changed since that checkpoint: {'; '.join(event.changes)}")
             case events.EvaluationStarted():
@@ -76,7 +78,7 @@ class Report:
             case events.Interrupted():
                 self._say(f"Interrupted at step {event.step}: stopping")
             case events.CheckpointSaved():
-                self._say(f"Saved {event.folder}")
+                self._say(f"Saved {shown(event.folder)}")
 
     def close(self) -> None:
         """Gives the terminal back."""
@@ -85,6 +87,8 @@ class Report:
 
     def finish(self, result: Any) -> int:
         """Says how it ended and what can be done now; returns the exit status."""
+        from luminoth.checkpoints.in_bucket import shown
+
         if result.worker > 0:
             say(f"Worker {result.worker}: {'stopped' if result.interrupted else 'done'} after {result.step} steps")
             return _EXIT_INTERRUPTED if result.interrupted else 0
@@ -95,7 +99,7 @@ class Report:
             else:
                 say(
                     f"Interrupted: saved checkpoint at step {result.step}; the same command resumes "
-                    f"({result.checkpoint})"
+                    f"({shown(result.checkpoint)})"
                 )
             return _EXIT_INTERRUPTED
         if result.stopped_early:
@@ -108,24 +112,26 @@ class Report:
             say(f"Done: {result.step} steps")
         _say_figures(result)
         if result.checkpoint is not None:
-            folder = shlex.quote(str(result.folder))
-            say(f"  checkpoint  {result.checkpoint}")
+            folder = shlex.quote(shown(result.folder))
+            say(f"  checkpoint  {shown(result.checkpoint)}")
             if result.standing.best is not None:
                 step, value = result.standing.best
                 best = result.folder / f"ckpt-{step}"
                 gone = "" if best.is_dir() else " (it could not be saved)"
-                say(f"  best        {best}: {result.standing.metric} {value:.4f}{gone}")
+                say(f"  best        {shown(best)}: {result.standing.metric} {value:.4f}{gone}")
             say(f"  curves      tensorboard --logdir {folder}")
-            say(f"  evaluate    lumi eval {self._configs(result.folder)}")
+            say(f"  evaluate    lumi eval {self._configs(shown(result.folder))}")
             say(f"  predict     lumi predict --checkpoint {folder} FILES...")
         return 0
 
-    def _configs(self, folder: Path) -> str:
-        files = self._files or [str(folder / "config.yml")]
+    def _configs(self, folder: str) -> str:
+        files = self._files or [f"{folder}/config.yml"]
         return shlex.join(word for file in files for word in ("-c", file))
 
     def _opened(self, event: RunOpened) -> None:
-        say(f"Run folder: {event.folder or 'none, nothing is saved (train.no_log)'}")
+        from luminoth.checkpoints.in_bucket import shown
+
+        say(f"Run folder: {shown(event.folder) if event.folder else 'none, nothing is saved (train.no_log)'}")
         say(f"Device: {event.device}")
         say(f"Data set: {describe_data(event.images, event.classes)}")
         if event.stopped_early:
@@ -139,7 +145,7 @@ class Report:
         if event.checkpoint is not None:
             ignored = f"; {self._settings.from_checkpoint} is where it once started"
             say(
-                f"Resuming at step {event.start_step} ({event.checkpoint})"
+                f"Resuming at step {event.start_step} ({shown(event.checkpoint)})"
                 + (ignored if self._settings.from_checkpoint else "")
             )
         per_epoch = event.images_per_epoch or event.images

@@ -21,6 +21,7 @@ from luminoth.config.rules import WHOLE_SECTIONS, add_followers, drop_empty_sect
 from luminoth.config.schema import Config
 from luminoth.config.yaml_text import DEFAULT, Stated, read_yaml, write_yaml
 from luminoth.errors import ConfigError
+from luminoth.storage import is_address, read_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ def resolve_config(
     """Reads and checks a configuration, and says where each value comes from.
 
     Args:
-        files: YAML files; what a later one states goes before an earlier one and the defaults.
+        files: YAML files, paths or `gs://` addresses; what a later one states goes before an earlier one and the
+            defaults.
         overrides: `a.b.c=value` each, going before all files; the value is YAML and may contain `=`.
         base: nested plain values that go before the defaults and after all files.
         base_source: what `base` is called in `sources` and in messages.
@@ -90,7 +92,7 @@ def dump_config(config: Config) -> str:
 def _read_file(name: str | os.PathLike) -> dict[str, Any]:
     source = os.fspath(name)
     try:
-        text = Path(name).read_text(encoding="utf-8-sig")
+        text = read_bytes(source).decode("utf-8-sig") if is_address(source) else Path(name).read_text("utf-8-sig")
     except FileNotFoundError as error:
         raise ConfigError(f"{source}: there is no such configuration file") from error
     except UnicodeDecodeError as error:

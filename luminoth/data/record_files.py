@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from luminoth.errors import DataError
+from luminoth.storage import download, is_address, join, list_names, local_root, read_bytes
 
 CLASSES_FILE = "classes.json"
 
@@ -21,32 +22,71 @@ _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.tfrecords")
 def find_records(dataset_dir: str | os.PathLike, split: str) -> list[str]:
     """The record files of a split, in order: `<split>.tfrecords`, or all `<split>-00000-of-0000N.tfrecords`.
 
+    Args:
+        dataset_dir: a folder, or its `gs://` address: the files are copied to this disk then, once a process.
+        split: its name.
+
     Raises:
-        DataError: there are none, or shards are missing.
+        DataError: there are none, or shards are missing; or they cannot be copied.
     """
-    folder = Path(dataset_dir)
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: there is no such folder; make it with `lumi dataset transform --output-dir {folder}`"
-        )
-    single = folder / f"{split}.tfrecords"
-    shards = [str(path) for path in record_paths(folder, split) if path != single]
-    if single.is_file() and shards:
-        raise DataError(f"{folder}: both {single.name} and {Path(shards[0]).name} are there; keep one of the two forms")
-    if single.is_file():
-        return [str(single)]
+    names = _names_in(dataset_dir)
+    single = f"{split}.tfrecords"
+    shards = [name for name in names if _split_of(name) == split and name != single]
+    if single in names and shards:
+        raise DataError(f"{dataset_dir}: both {single} and {shards[0]} are there; keep one of the two forms")
+    if single in names:
+        return _at_hand(dataset_dir, [single])
     if not shards:
-        there = list_splits(folder)
+        there = list_splits(dataset_dir)
         found = f"there are records of: {', '.join(there)}" if there else "there is no .tfrecords file at all"
-        raise DataError(f"{folder}: looked for {single.name} and {split}-00000-of-*.tfrecords; {found}")
-    count = int(_SHARD.fullmatch(Path(shards[0]).name).group(3))
-    expected = [str(folder / f"{split}-{index:05d}-of-{count:05d}.tfrecords") for index in range(count)]
+        raise DataError(f"{dataset_dir}: looked for {single} and {split}-00000-of-*.tfrecords; {found}")
+    count = int(_SHARD.fullmatch(shards[0]).group(3))
+    expected = [f"{split}-{index:05d}-of-{count:05d}.tfrecords" for index in range(count)]
     if shards != expected:
-        wrong = sorted(Path(path).name for path in set(expected) ^ set(shards))
+        wrong = sorted(set(expected) ^ set(shards))
         raise DataError(
-            f"{folder}: the {count} shards of {split} are not complete; missing or too many: {', '.join(wrong)}"
+            f"{dataset_dir}: the {count} shards of {split} are not complete; missing or too many: {', '.join(wrong)}"
         )
-    return shards
+    return _at_hand(dataset_dir, shards)
+
+
+def _names_in(dataset_dir: str | os.PathLike) -> list[str]:
+    """The names of the files in a folder of records, sorted; raises DataError where there is no such folder."""
+    try:
+        if is_address(dataset_dir):
+            if names := list_names(dataset_dir):
+                return names
+            raise DataError(
+                f"{dataset_dir}: there is nothing at this address; copy what `lumi dataset transform` wrote there, "
+                "records and classes.json"
+            )
+        return sorted(os.listdir(dataset_dir))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(
+            f"{dataset_dir}: there is no such folder; make it with `lumi dataset transform --output-dir {dataset_dir}`"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{dataset_dir}: cannot be read ({error.strerror})") from error
+
+
+def _split_of(name: str) -> str | None:
+    """The split of which a file of that name holds records."""
+    shard = _SHARD.fullmatch(name)
+    return shard.group(1) if shard else name.removesuffix(".tfrecords") if name.endswith(".tfrecords") else None
+
+
+def _at_hand(dataset_dir: str | os.PathLike, names: Sequence[str]) -> list[str]:
+    """The paths of files of a folder; of a bucket's they are copies."""
+    if not is_address(dataset_dir):
+        return [str(Path(dataset_dir) / name) for name in names]
+    address = dataset_dir.rstrip("/")
+    folder = local_root() / "records" / hashlib.sha256(address.encode()).hexdigest()[:16]
+    missing = {join(address, name): folder / name for name in names if not (folder / name).exists()}
+    try:
+        download(missing, address)
+    except OSError as error:
+        raise DataError(f"{error.filename or address}: cannot be copied ({error.strerror})") from error
+    return [str(folder / name) for name in names]
 
 
 def shard_names(split: str, count: int) -> list[str]:
@@ -65,12 +105,12 @@ def record_paths(dataset_dir: str | os.PathLike, split: str) -> list[Path]:
 
 
 def list_splits(dataset_dir: str | os.PathLike) -> list[str]:
-    """The splits of which a folder holds records, sorted."""
-    splits = set()
-    for path in Path(dataset_dir).glob("*.tfrecords"):
-        shard = _SHARD.fullmatch(path.name)
-        splits.add(shard.group(1) if shard else path.name.removesuffix(".tfrecords"))
-    return sorted(splits)
+    """The splits of which a folder, or what is at a `gs://` address, holds records, sorted.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    return sorted({_split_of(name) for name in _names_in(dataset_dir)} - {None})
 
 
 def count_records(files: Sequence[str | os.PathLike]) -> int:
@@ -128,18 +168,23 @@ def _damage(header: bytes, count: int) -> str:
 def read_classes(dataset_dir: str | os.PathLike) -> list[str]:
     """The class names of a folder of records, in the order of their ids.
 
+    Args:
+        dataset_dir: a folder, or its `gs://` address.
+
     Raises:
         DataError: `classes.json` is missing or not a list of distinct names.
     """
-    path = Path(dataset_dir) / CLASSES_FILE
+    path = join(dataset_dir, CLASSES_FILE) if is_address(dataset_dir) else Path(dataset_dir) / CLASSES_FILE
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
+        names = json.loads(read_bytes(path) if is_address(path) else path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: there is no such file; `lumi dataset transform` writes it beside the records: "
             'a JSON list of class names, such as ["car", "person"]'
         ) from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
         raise DataError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise DataError(f'{path}: must be a JSON list of class names, such as ["car", "person"]')

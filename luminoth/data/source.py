@@ -21,6 +21,7 @@ from luminoth.data.record_files import count_records, find_records, list_splits,
 from luminoth.data.records import decode_example, read_records
 from luminoth.data.report import Finding, Kind
 from luminoth.errors import DataError
+from luminoth.storage import is_address
 
 Measured = TypeVar("Measured")
 
@@ -31,12 +32,12 @@ class Source(ABC):
     """A data set that can be walked through, split by split.
 
     Attributes:
-        path: the folder, for messages.
+        path: the folder, or its address.
         splits: their names.
         classes: the class list of all of them.
     """
 
-    path: Path
+    path: Path | str
     splits: list[str]
     classes: list[str]
 
@@ -80,7 +81,7 @@ class RecordSource(Source):
     """A folder that `lumi dataset transform` wrote, or records of another tool with a `classes.json`."""
 
     def __init__(self, path: str | os.PathLike) -> None:
-        self.path = Path(path)
+        self.path = path if is_address(path) else Path(path)
         self.splits = list_splits(self.path)
         self.classes = read_classes(self.path)
 
@@ -118,7 +119,7 @@ def open_source(
     """Opens a data set.
 
     Args:
-        path: a folder of records, or one in a layout that a reader knows.
+        path: a folder of records, or its `gs://` address, or a folder in a layout that a reader knows.
         type: the layout; None: records when there are any, else the layout is recognised.
         options: the reader's settings.
 
@@ -126,11 +127,16 @@ def open_source(
         DataError: there is no such folder, it holds neither records nor a layout that is known, or options were
             given for records.
     """
-    if type is None and Path(path).is_dir() and list_splits(path):
+    if type is None and holds_records(path):
         if options:
             raise DataError(f"-o {next(iter(options))}: {path} holds records; readers' settings are of no use there")
         return RecordSource(path)
     return LayoutSource(open_reader(type or "auto", path, options))
+
+
+def holds_records(path: str | os.PathLike) -> bool:
+    """Whether there is a folder, or something at a `gs://` address, with records in it."""
+    return (is_address(path) or Path(path).is_dir()) and bool(list_splits(path))
 
 
 def unique_pictures(reader: Reader, split: str) -> Iterator[AnnotatedImage | Finding]:

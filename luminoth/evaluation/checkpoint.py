@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +22,14 @@ class Split:
     """The records of one split.
 
     Attributes:
-        dataset_dir: their folder.
+        dataset_dir: their folder, or its address.
         name: such as `val`.
         files: the record files.
         images: how many pictures they hold, at least 1.
         classes: the class names in the order of the records' ids.
     """
 
-    dataset_dir: Path
+    dataset_dir: str
     name: str
     files: list[str]
     images: int
@@ -48,7 +49,7 @@ def open_split(dataset_dir: str | None, name: str) -> Split:
     images = count_records(files)
     if images == 0:
         raise DataError(f"{', '.join(files)}: the split {name!r} holds no pictures, there is nothing to evaluate")
-    return Split(Path(dataset_dir), name, files, images, read_classes(dataset_dir))
+    return Split(dataset_dir, name, files, images, read_classes(dataset_dir))
 
 
 def evaluate_checkpoint(
@@ -102,8 +103,9 @@ def match_classes(split: Split, checkpoint: Path) -> Sequence[int] | None:
         differing = sorted(set(classes) - {UNUSED_CLASS} ^ set(split.classes))
         raise CheckpointError(
             f"{checkpoint}: its classes are not those of the data. Differing: {', '.join(differing)}. The checkpoint "
-            f"has {len(classes)}: {', '.join(classes)}. {split.dataset_dir / CLASSES_FILE} has {len(split.classes)}: "
-            f"{', '.join(split.classes)}. Choose the checkpoint or the data set that belongs to the other"
+            f"has {len(classes)}: {', '.join(classes)}. {os.path.join(split.dataset_dir, CLASSES_FILE)} has "
+            f"{len(split.classes)}: {', '.join(split.classes)}. Choose the checkpoint or the data set that belongs to "
+            "the other"
         )
     return [classes.index(name) for name in split.classes]
 

@@ -49,11 +49,17 @@ _TRAINED_FOR = (
 _OTHER_SCALE = 1.5  # objects that much larger or smaller are other objects to the network
 
 
+def newest_own(config: Any) -> Path | None:
+    """The newest checkpoint of the configured run."""
+    return None if config.train.no_log else latest_checkpoint(run_folder(config))
+
+
 def resolve_fine_tuning(
     files: Sequence[str | os.PathLike] = (),
     overrides: Sequence[str] = (),
     *,
     find: Callable[[str], Path] = find_start,
+    find_own: Callable[[Any], Path | None] = newest_own,
 ) -> ResolvedConfig:
     """As `resolve_config`, for a training that may start from a checkpoint (`train.from_checkpoint`).
 
@@ -65,6 +71,7 @@ def resolve_fine_tuning(
         files, overrides: as for `resolve_config`.
         find: from the name in `train.from_checkpoint` to the checkpoint's folder. Not called when the run has a
             checkpoint of its own, whose configuration then takes the place of the other's.
+        find_own: from the configuration to that checkpoint, None where there is none.
 
     Raises:
         ConfigError: as `resolve_config`.
@@ -74,7 +81,7 @@ def resolve_fine_tuning(
     name = stated.config.train.from_checkpoint
     if name is None:
         return stated
-    own = None if stated.config.train.no_log else latest_checkpoint(run_folder(stated.config))
+    own = find_own(stated.config)
     before = read_checkpoint_config(own or find(name))
     base: dict[str, Any] = {} if _is_another_kind(stated, before) else _model_base(before)
     if base and own is None:

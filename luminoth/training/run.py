@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from luminoth.checkpoints.folder import find_damage, read_checkpoint_classes, read_state
+from luminoth.checkpoints.in_bucket import publish, shown, take_over
 from luminoth.checkpoints.runs import list_checkpoints, run_folder
 from luminoth.config import dump_config, load_config
 from luminoth.data.record_files import count_records, find_records, hash_records, read_classes, write_classes
@@ -92,6 +93,8 @@ def held_run(config: Any) -> Iterator[Run]:
     data = open_data(config)
     folder = _find_folder(config)
     with nullcontext() if folder is None else _held(folder):
+        if folder is not None:
+            take_over(folder)
         yield _find_position(config, data, folder)
 
 
@@ -113,6 +116,7 @@ def record_run(run: Run, config: Any) -> None:
         raise OutputError(
             f"{run.folder}: cannot be written ({error.strerror}); make room, or see train.job_dir"
         ) from error
+    publish(run.folder)
 
 
 def put_aside(run: Run) -> list[str]:
@@ -133,8 +137,8 @@ def put_aside(run: Run) -> list[str]:
         except OSError as error:
             raise OutputError(f"{folder}: damaged, and cannot be renamed ({error.strerror})") from error
         lines.append(
-            f"{folder}: damaged ({damage}), now called {place.name}; going on from step {run.start_step}, the newest "
-            "checkpoint that is whole"
+            f"{shown(folder)}: damaged ({damage}), now called {place.name}; going on from step {run.start_step}, the "
+            "newest checkpoint that is whole"
         )
     return lines
 
@@ -223,8 +227,8 @@ def _newest_whole(folder: Path) -> tuple[Path | None, tuple[tuple[Path, str], ..
     if damaged:
         reasons = "; ".join(f"{checkpoint.name}: {damage}" for checkpoint, damage in damaged)
         raise CheckpointError(
-            f"{folder}: none of its checkpoints is whole ({reasons}). Restore one from a copy, or remove the folder to "
-            "start over"
+            f"{shown(folder)}: none of its checkpoints is whole ({reasons}). Restore one from a copy, or remove the "
+            "folder to start over"
         )
     return None, ()
 
@@ -239,9 +243,9 @@ def _check_same_training(checkpoint: Path, config: Any, data: SplitData, saved: 
         )
     if differences.refused:
         raise CheckpointError(
-            f"{checkpoint.parent}: holds another training ({checkpoint.name}): "
-            f"{'; '.join(differences.refused)}. Choose another train.run_name (with --from {checkpoint.parent} it "
-            "starts from these weights), or remove the folder"
+            f"{shown(checkpoint.parent)}: holds another training ({checkpoint.name}): "
+            f"{'; '.join(differences.refused)}. Choose another train.run_name (with --from {shown(checkpoint.parent)} "
+            "it starts from these weights), or remove the folder"
         )
     if saved.get("data", {}).get("hash", data.data_hash) != data.data_hash:
         images = saved["data"].get("images")

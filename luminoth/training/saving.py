@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from luminoth.checkpoints.folder import amend_state
+from luminoth.checkpoints.in_bucket import publish, shown
 from luminoth.checkpoints.runs import prune_checkpoints, restore, save_checkpoint
 from luminoth.errors import CheckpointError, OutputError
 from luminoth.training.events import CheckpointSaved, Doubted, OnEvent
@@ -78,6 +79,7 @@ class Saving:
             state={"seed": run.seed, "data": data, "validation": self._standing.to_dict()},
             extra=self._state.extra,
         )
+        publish(run.folder)
         self._step, self._has_failed = step, False
         self._on_event(CheckpointSaved(step, self.newest))
         self._prune()
@@ -98,7 +100,7 @@ class Saving:
             self._has_failed, self._retry = True, Every(None, _SECONDS_TO_RETRY)
             self._on_event(
                 Doubted(
-                    f"step {step} is not saved: {error}. The newest checkpoint is {self.newest or 'none'}. Training "
+                    f"step {step} is not saved: {error}. The newest checkpoint is {self._shown_newest}. Training "
                     f"goes on and tries again in {_SECONDS_TO_RETRY:.0f} s: make room, or stop it with Ctrl-C"
                 )
             )
@@ -111,14 +113,20 @@ class Saving:
             return
         try:
             amend_state(self.newest, validation=self._standing.to_dict())
+            publish(self._run.folder)
         except OutputError as error:
             self._on_event(Doubted(f"{error}. The evaluation is repeated when training goes on from there"))
         self._prune()
+
+    @property
+    def _shown_newest(self) -> str:
+        return shown(self.newest) if self.newest else "none"
 
     def _prune(self) -> None:
         best = self._standing.best
         try:
             prune_checkpoints(self._run.folder, self._config.train.checkpoints_max_keep, best and best[0])
+            publish(self._run.folder)
         except OutputError as error:
             self._on_event(Doubted(str(error)))
 
@@ -133,6 +141,6 @@ def resume(checkpoint: Path, state: TrainingState) -> None:
         restore(checkpoint, state.model, state.optimizer, extra=state.extra)
     except CheckpointError as error:
         raise CheckpointError(
-            f"cannot go on from {checkpoint}: {error}. Choose another train.run_name, or remove that folder "
+            f"cannot go on from {shown(checkpoint)}: {error}. Choose another train.run_name, or remove that folder "
             "to go on from an older one"
         ) from error

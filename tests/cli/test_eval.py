@@ -412,6 +412,6 @@ def test_report_and_pictures_for_tensorboard(workspace, monkeypatch):
     add_checkpoint(workspace, 10)
     result = lumi_eval(workspace, "--report", "page.html", "--files-per-class", "3")
     assert "Wrote the report page.html" in result.err
-    assert (seen["path"], seen["files_per_class"], seen["proposals"]) == ("page.html", 3, None)
+    assert (seen["path"], seen["files_per_class"], seen["proposals"]) == (Path("page.html"), 3, None)
     assert (seen["subject"].name, seen["subject"].step, seen["subject"].split) == ("ckpt-10", 10, "val")
     assert (seen["comparison"], seen["other_name"], seen["other_detections"]) == (None, "", None)

@@ -5,6 +5,7 @@ import pytest
 
 from luminoth.cloud.access import LOGGING_VARIABLE, VERTEX_VARIABLE, connect
 from tests.cli.conftest import lumi  # noqa: F401
+from tests.cloud.fake_gcs import fake_gcs_apart
 from tests.cloud.fake_google import fake_google
 
 
@@ -56,3 +57,26 @@ def cloud(google):
 def bucket_name(request):
     """A name of the test's own: the emulator lives longer than a test."""
     return f"b-{abs(hash((request.node.nodeid, os.getpid()))) % 10**12}"
+
+
+@pytest.fixture(scope="session")
+def _gcs_server(tmp_path_factory):
+    with fake_gcs_apart(tmp_path_factory.mktemp("buckets")) as gcs:
+        yield gcs
+
+
+@pytest.fixture
+def gcs(monkeypatch, _gcs_server):
+    """Cloud Storage for TensorFlow and for Google's client, in this process and in its children."""
+    for name, value in _gcs_server.environment.items():
+        monkeypatch.setenv(name, value)
+    _gcs_server.failures, _gcs_server.requests = [], []
+    return _gcs_server
+
+
+@pytest.fixture
+def gcs_bucket(gcs, bucket_name):
+    """The folder of a bucket of the test's own; gs://<its name> leads to it."""
+    folder = gcs.root / bucket_name
+    folder.mkdir()
+    return folder

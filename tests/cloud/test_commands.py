@@ -153,13 +153,6 @@ def test_gc_is_gcp(lumi):
     assert "`lumi cloud gcp --help`" in err
 
 
-@pytest.mark.usefixtures("no_network")
-def test_jobs_that_could_only_fail_are_not_submitted(lumi, config):
-    status, out, err = gcp(lumi, "train", "-c", config, *DATASET, "--project", "my-project")
-    assert (status, out) == (1, "")
-    assert "`lumi train` and `lumi eval` do not read gs:// addresses" in err
-
-
 def test_without_googles_libraries_it_says_how_to_install_them(lumi, monkeypatch):
     from luminoth.cloud.access import service_description
 

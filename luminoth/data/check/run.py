@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from luminoth.data.check.anchors import anchor_concerns
 from luminoth.data.check.balance import balance_concerns
@@ -22,7 +21,7 @@ from luminoth.data.check.report import CheckReport, SplitFigures
 from luminoth.data.check.shapes import shape_concerns
 from luminoth.data.check.survey import SplitSurvey, object_counts
 from luminoth.data.record_files import CLASSES_FILE, list_splits
-from luminoth.data.source import RecordSource, Source, open_source
+from luminoth.data.source import RecordSource, Source, holds_records, open_source
 from luminoth.data.stats.configured import NetworkView
 from luminoth.errors import DataError
 
@@ -31,7 +30,7 @@ class _UnnamedRecords(RecordSource):
     """Records without a class list that fits; everything else about them can be checked all the same."""
 
     def __init__(self, path: str | os.PathLike) -> None:
-        self.path, self.splits, self.classes = Path(path), list_splits(path), []
+        self.path, self.splits, self.classes = path, list_splits(path), []
 
 
 def open_checked(
@@ -41,7 +40,7 @@ def open_checked(
     try:
         return open_source(path, type, options), []
     except DataError as error:
-        if type is None and not options and Path(path).is_dir() and list_splits(path) and CLASSES_FILE in str(error):
+        if type is None and not options and holds_records(path) and CLASSES_FILE in str(error):
             return _UnnamedRecords(path), [Concern("class_list", Severity.BREAKS, str(error))]
         raise
 

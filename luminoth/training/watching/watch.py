@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
+from luminoth.checkpoints.in_bucket import publish
 from luminoth.config import dump_config
 from luminoth.data.record_files import find_records
 from luminoth.errors import OutputError
@@ -26,6 +27,8 @@ from luminoth.training.watching.pictures import PictureRows, choose_pictures
 from luminoth.training.watching.profile import StepProfiler
 from luminoth.training.watching.summaries import Summaries
 
+# How late curves may be in a bucket, where a file can only be written anew as a whole.
+_SECONDS_TO_PUBLISH = 120.0
 # The parts of a configuration that runs are compared by, in TensorBoard's table of them.
 _COMPARED = ("train.optimizer", "train.learning_rate", "model.network", "dataset.image_preprocessing")
 _COMPARED_KEYS = ("batch_size", "precision", "warmup_steps", "clip_by_global_norm", "seed")
@@ -48,6 +51,7 @@ class Watch:
         self._run, self._config, self._state, self._on_event = run, config, state, on_event
         train = config.train
         self._due = Every(train.save_summaries_steps, train.save_summaries_secs)
+        self._publishing = Every(None, _SECONDS_TO_PUBLISH)
         self._speed, self._clock, self._losses = Speed(train.images_in_step), Clock(), LossMeans()
         self._step = run.start_step
         self._rows = _picture_rows(run, config, state.model)
@@ -68,6 +72,8 @@ class Watch:
 
     def __exit__(self, *exception: object) -> None:
         self._resources.__exit__(*exception)
+        with self._forgiving():
+            publish(self._run.folder)
 
     def step_begins(self) -> None:
         """Before the next batch is asked for."""
@@ -151,6 +157,9 @@ class Watch:
             self._summaries.scalars({**curves, "train/epoch": epoch}, step)
         with self._forgiving():
             self._log.write("train", step, epoch, {name.partition("/")[2]: value for name, value in curves.items()})
+        if self._publishing(step):
+            with self._forgiving():
+                publish(self._run.folder)
 
     def _show_pictures(self, rows: PictureRows, step: int) -> None:
         with self._state.averaged():
