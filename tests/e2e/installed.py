@@ -21,9 +21,10 @@ class Lumi:
     Args:
         folder: the working directory of the commands.
         home: for `$LUMI_HOME`; by default below `folder`.
+        environment: more variables.
     """
 
-    def __init__(self, folder, home=None):
+    def __init__(self, folder, home=None, environment=None):
         self.folder = folder
         beside = Path(sys.executable).with_name("lumi")
         self._program = str(beside) if beside.exists() else shutil.which("lumi")
@@ -31,7 +32,7 @@ class Lumi:
         # As in a fresh terminal: nothing that the suite sets to keep TensorFlow quiet.
         self._environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("TF_", "ABSL_", "LUMI_"))
-        } | {"CUDA_VISIBLE_DEVICES": "-1", "LUMI_HOME": str(home or folder / "home")}
+        } | {"CUDA_VISIBLE_DEVICES": "-1", "LUMI_HOME": str(home or folder / "home"), **(environment or {})}
 
     def __call__(self, *arguments, status=0):
         done = subprocess.run(
