@@ -28,6 +28,7 @@ from luminoth.checkpoints.folder import (
     STATE_FILE,
     UNFINISHED_PREFIX,
     WEIGHTS_FILE,
+    is_checkpoint,
 )
 from luminoth.errors import CheckpointError, OutputError
 from luminoth.storage import (
@@ -55,12 +56,14 @@ _PROBE = ".writable"
 
 
 def at_hand(address: str) -> Path:
-    """A folder of this disk with what there is of a run at an address, the same one whenever this process asks.
+    """A folder of this disk with what there is of a run or a checkpoint at an address, the same one at each call.
 
     Raises:
         CheckpointError: the bucket cannot be read, or there is no room.
     """
     address = address.rstrip("/")
+    if _CHECKPOINT.fullmatch(name_of(address)):
+        return at_hand(parent_of(address)) / name_of(address)
     if address not in _copies:
         folder = local_root() / "runs" / hashlib.sha256(address.encode()).hexdigest()[:16] / name_of(address)
         copy = _Copy(address, folder)
@@ -76,16 +79,10 @@ def checkpoint_at_hand(address: str) -> Path | None:
     Raises:
         CheckpointError: as `at_hand`.
     """
-    name = name_of(address)
-    if _CHECKPOINT.fullmatch(name):
-        folder = at_hand(parent_of(address)) / name
-        return folder if folder.is_dir() else None
     from luminoth.checkpoints.runs import latest_checkpoint
 
-    run = at_hand(address)
-    if (run / STATE_FILE).is_file():  # a published one, which stands for itself
-        return run
-    return latest_checkpoint(run)
+    folder = at_hand(address)
+    return folder if is_checkpoint(folder) else latest_checkpoint(folder)
 
 
 def refresh(folder: Path) -> None:

@@ -6,22 +6,18 @@ from pathlib import Path
 
 import click
 
+from luminoth.cli.bucket_files import Place, show_copies
 from luminoth.cli.checkpoint_options import fields_option, json_option, split_fields, write_json
+from luminoth.cli.config_options import config_files_option, overrides_option
 from luminoth.cli.terminal import say
 
 _LAST, _BEST = "last", "best"
 
 
 @click.command()
-@click.argument("sources", nargs=-1, metavar="[CONFIG... | FOLDER]", type=click.Path(path_type=Path))
-@click.option(
-    "-c", "--config", "files", metavar="FILE", multiple=True, type=click.Path(path_type=Path),
-    help="Configuration file of the run; may be given several times, later ones win.",
-)  # fmt: skip
-@click.option(
-    "-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True,
-    help="Sets one key of it, as in -o train.run_name=first.",
-)  # fmt: skip
+@click.argument("sources", nargs=-1, metavar="[CONFIG... | FOLDER]", type=Place())
+@config_files_option("Configuration file of the run")
+@overrides_option("train.run_name=first")
 @click.option(
     "--checkpoint", "which", metavar="best|last|STEP", default=_LAST, show_default=True,
     help="Which of the run's: the one with the highest AP in `lumi eval`'s figures of val, the newest, or a step.",
@@ -30,8 +26,8 @@ _LAST, _BEST = "last", "best"
 @click.option("--half", is_flag=True, help="Store the weights as 16-bit floats: half the size, nearly the same scores.")
 @json_option
 def create(
-    sources: tuple[Path, ...],
-    files: tuple[Path, ...],
+    sources: tuple[Path | str, ...],
+    files: tuple[str, ...],
     overrides: tuple[str, ...],
     which: str,
     fields: tuple[str, ...],
@@ -51,14 +47,16 @@ def create(
       lumi checkpoint create jobs/my-run --checkpoint 9000 --half -e alias=traffic -e licence=CC0
     """
     stated = split_fields(fields)
+    from luminoth.checkpoints.in_bucket import shown
     from luminoth.checkpoints.publish import create_checkpoint
     from luminoth.checkpoints.store import check_fields
 
     check_fields(stated)
+    show_copies()
     folder = _find(sources, files, overrides, which)
     say("Creating checkpoint for given configuration...")
     entry = create_checkpoint(folder, stated, half=half)
-    say(f"Made of {folder}, {entry.bytes / 1e6:.1f} MB.")
+    say(f"Made of {shown(folder)}, {entry.bytes / 1e6:.1f} MB.")
     say(f"Use it: lumi predict IMAGE --checkpoint {entry.alias or entry.id}")
     if as_json:
         write_json(entry.to_dict())
@@ -66,11 +64,11 @@ def create(
         click.echo(f"Checkpoint {entry.id} created successfully.")
 
 
-def _find(sources: tuple[Path, ...], files: tuple[Path, ...], overrides: tuple[str, ...], which: str) -> Path:
+def _find(sources: tuple[Path | str, ...], files: tuple[str, ...], overrides: tuple[str, ...], which: str) -> Path:
     """The folder of the checkpoint that is meant."""
     from luminoth.checkpoints.folder import is_checkpoint
 
-    folders = [source for source in sources if source.is_dir()]
+    folders = [folder for folder in map(_folder_at, sources) if folder]
     if folders:
         if len(sources) > 1 or files or overrides:
             raise click.UsageError(f"{folders[0]} is a folder: state either one folder or configuration files")
@@ -88,6 +86,16 @@ def _find(sources: tuple[Path, ...], files: tuple[Path, ...], overrides: tuple[s
     for warning in resolved.warnings:
         say(f"Warning: {warning}")
     return _choose(run_folder(resolved.config), which)
+
+
+def _folder_at(source: Path | str) -> Path | None:
+    """The folder of a run or checkpoint that is named; None: it is a configuration file."""
+    from luminoth.checkpoints.in_bucket import at_hand
+    from luminoth.storage import is_address
+
+    if is_address(source):
+        return None if source.endswith((".yml", ".yaml", ".json")) else at_hand(source)
+    return source if source.is_dir() else None
 
 
 def _choose(run: Path, which: str) -> Path:

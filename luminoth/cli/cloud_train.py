@@ -18,6 +18,7 @@ from luminoth.cli.cloud_options import (
     resource_options,
     usage_errors,
 )
+from luminoth.cli.config_options import config_files_option, overrides_option
 from luminoth.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -26,14 +27,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "-c", "--config", "files", metavar="FILE", multiple=True,
-    help="Configuration file; may be given several times, later ones win.",
-)  # fmt: skip
-@click.option(
-    "-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True,
-    help="Sets one key, as in -o train.batch_size=2.",
-)  # fmt: skip
+@config_files_option()
+@overrides_option("train.batch_size=2")
 @click.option("--dataset", metavar="GS_DIR", help="Address of the records, gs://...; the same as -o dataset.dir=...")
 @click.option("--bucket", metavar="NAME", help="By default lumi-<project>-<region>; created where it is missing.")
 @click.option("--job-id", metavar="ID", help="By default train_<date>_<time>.")

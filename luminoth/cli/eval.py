@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from luminoth.cli.bucket_files import input_path, output_path, show_copies
+from luminoth.cli.config_options import config_files_option, overrides_option
 from luminoth.cli.eval_text import describe_comparison, describe_result
 from luminoth.cli.tensorflow_start import load_tensorflow
 from luminoth.cli.terminal import progress, say
@@ -32,14 +33,8 @@ _MOST_TENSORBOARD_PICTURES = 20
 
 
 @click.command("eval")
-@click.option(
-    "-c", "--config", "files", metavar="FILE", multiple=True,
-    help="Configuration file of the run; may be given several times, later ones win.",
-)  # fmt: skip
-@click.option(
-    "-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True,
-    help="Sets one key, as in -o dataset.dir=tf/.",
-)  # fmt: skip
+@config_files_option("Configuration file of the run")
+@overrides_option("dataset.dir=tf/")
 @click.option("--job-dir", metavar="DIR", help="Folder for all runs; the same as -o train.job_dir=DIR.")
 @click.option("--run-name", metavar="NAME", help="The run's folder in it; the same as -o train.run_name=NAME.")
 @click.option(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from luminoth.cli.bucket_files import show_copies
 from luminoth.cli.predict_options import AGNOSTIC_IOU, OVERLAP, RESUMABLE_FORMATS, Wanted, check_usage, with_options
 from luminoth.cli.tensorflow_start import load_tensorflow
 from luminoth.cli.terminal import say
@@ -97,7 +98,8 @@ def _find_files(wanted: Wanted) -> MediaList:
     if wanted.resume and files.live:
         raise click.UsageError("--resume does not go with streams: what was not looked at is gone")
     output = wanted.results_path
-    if output is not None and (files.holds(output) or output.resolve() in map(Path.resolve, wanted.configs)):
+    is_config = output is not None and output.resolve() in [Path(file).resolve() for file in wanted.configs]
+    if output is not None and (files.holds(output) or is_config):
         raise click.UsageError(f"-f {output}: is one of the files given, which the results would replace; name another")
     return files
 
@@ -109,7 +111,9 @@ def _load_detector(wanted: Wanted) -> Detector:
     if not wanted.configs and checkpoint is None:
         say(f"Neither checkpoint nor config specified, assuming `{_DEFAULT_CHECKPOINT}`.")
         checkpoint = _DEFAULT_CHECKPOINT
-    if not wanted.configs:  # a wrong name shows before TensorFlow is loaded
+    if wanted.configs:
+        show_copies()
+    else:  # a wrong name shows before TensorFlow is loaded
         checkpoint = chosen_checkpoint(checkpoint, yes=wanted.yes, offline=wanted.offline)
     load_tensorflow()
     from luminoth.inference.detector import Detector

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from luminoth.cli.bucket_files import Place
+
 RESULTS_NAME = "objects.json"
 STANDARD_OUTPUT = Path("-")
 FORMATS = ("jsonl", "json", "csv", "coco")
@@ -30,7 +32,7 @@ class Wanted:
     end: float | None
     stride: int
     max_pixels: int
-    configs: tuple[Path, ...]
+    configs: tuple[Path | str, ...]
     checkpoint: str | None
     precision: str | None
     batch_size: int
@@ -157,7 +159,7 @@ _INPUTS = (
 
 _MODEL = (
     click.option(
-        "-c", "--config", "configs", multiple=True, type=click.Path(path_type=Path),
+        "-c", "--config", "configs", multiple=True, type=Place(), metavar="FILE",
         help="Configuration file of a run: its newest checkpoint is used. Repeatable, merged left to right.",
     ),
     click.option("--checkpoint", metavar="NAME", help="Alias or id of a checkpoint, or the folder of one or of a run."),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from luminoth.cli.bucket_files import Place
+
 NEWEST, BEST = "newest", "best"
 LOG_FORMATS = ("text", "json")
 
@@ -16,7 +18,7 @@ LOG_FORMATS = ("text", "json")
 class Wanted:
     """What a user wants; the options of the same names."""
 
-    configs: tuple[Path, ...]
+    configs: tuple[Path | str, ...]
     which: str
     checkpoints: tuple[str, ...]
     precision: str | None
@@ -41,7 +43,7 @@ class Wanted:
 
 _MODEL = (
     click.option(
-        "-c", "--config", "configs", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+        "-c", "--config", "configs", multiple=True, type=Place(), metavar="FILE",
         help="Configuration file of a run: one of its checkpoints is served. Repeatable, merged left to right.",
     ),
     click.option(

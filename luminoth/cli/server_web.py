@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from luminoth.cli.bucket_files import show_copies
 from luminoth.cli.server_log import log_requests
 from luminoth.cli.server_options import BEST, Wanted, with_options
 from luminoth.cli.tensorflow_start import load_tensorflow
@@ -92,8 +93,10 @@ class _Chosen(NamedTuple):
 def _choose(wanted: Wanted) -> Iterator[_Chosen]:
     """The checkpoints that the options name."""
     from luminoth.cli.checkpoint_fetch import chosen_checkpoint
+    from luminoth.storage import is_address
 
     if wanted.configs:
+        show_copies()
         yield _of_run(wanted)
     names = wanted.checkpoints
     if not wanted.configs and not names:
@@ -101,11 +104,13 @@ def _choose(wanted: Wanted) -> Iterator[_Chosen]:
         names = (_DEFAULT_CHECKPOINT,)
     for name in names:
         folder = chosen_checkpoint(name, yes=wanted.yes, offline=wanted.offline)
-        yield _Chosen(_name_of(folder) if Path(name).expanduser().is_dir() else name, folder)
+        is_place = is_address(name) or Path(name).expanduser().is_dir()
+        yield _Chosen(_name_of(folder) if is_place else name, folder)
 
 
 def _of_run(wanted: Wanted) -> _Chosen:
     from luminoth.checkpoints.history import best_checkpoint, judged_by
+    from luminoth.checkpoints.in_bucket import shown
     from luminoth.checkpoints.runs import latest_checkpoint, run_folder
     from luminoth.config import load_config
 
@@ -117,7 +122,7 @@ def _of_run(wanted: Wanted) -> _Chosen:
     newest = latest_checkpoint(run_dir)
     if newest is None:
         named = " ".join(f"--config {file}" for file in wanted.configs)
-        raise CheckpointError(f"{run_dir}: the run has no checkpoint yet; train it with `lumi train {named}`")
+        raise CheckpointError(f"{shown(run_dir)}: the run has no checkpoint yet; train it with `lumi train {named}`")
     return _Chosen(run_dir.name, newest)
 
 

@@ -9,20 +9,15 @@ from typing import Any
 import click
 
 from luminoth.cli.bucket_files import show_copies
+from luminoth.cli.config_options import config_files_option, overrides_option
 from luminoth.cli.tensorflow_start import load_tensorflow
 from luminoth.cli.terminal import say
 from luminoth.cli.train_report import Report
 
 
 @click.command()
-@click.option(
-    "-c", "--config", "files", metavar="FILE", multiple=True,
-    help="Configuration file; may be given several times, later ones win.",
-)  # fmt: skip
-@click.option(
-    "-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True,
-    help="Sets one key, as in -o train.batch_size=2.",
-)  # fmt: skip
+@config_files_option()
+@overrides_option("train.batch_size=2")
 @click.option(
     "--from", "start", metavar="NAME",
     help="Start from the weights of another detector: alias or id of a checkpoint, the folder of one or of a run, or a "

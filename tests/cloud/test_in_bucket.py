@@ -343,6 +343,16 @@ def test_checkpoints_are_named_by_their_addresses(address, there, gcs_bucket, an
         find_checkpoint(f"gs://{gcs_bucket.name}/other")
 
 
+def test_a_checkpoint_is_made_of_a_run_in_a_bucket(address, there, lumi, monkeypatch, tmp_path):
+    monkeypatch.setenv("LUMI_HOME", str(tmp_path / "home"))
+    light_run(there, 5, 20)
+    status, out, err = lumi("checkpoint", "create", f"{address}/ckpt-5", "-e", "alias=five", "--json")
+    assert (status, json.loads(out)["alias"]) == (0, "five")
+    assert f"Made of {address}/ckpt-5, " in err
+    status, _, err = lumi("checkpoint", "create", f"{address}/ckpt-6")
+    assert (status, err.splitlines()[-1][: len(address) + 14]) == (1, f"Error: {address}/ckpt-6")
+
+
 def test_a_refusal_to_read_is_no_run_without_checkpoints(address, gcs):
     gcs.failures = [(r"GET /storage", 403)] * 10
     with pytest.raises(CheckpointError, match=r"cannot be copied \(Cloud Storage refuses"):
