@@ -183,6 +183,8 @@ def _train(config: Any, run: Run, split: Split | None, workers: Workers, on_even
             step += 1
             update = Update(step, values, rate, pieces)
             check_finite(update, run)
+            if step == run.start_step + 1:
+                validation.check_metric(values)
             watch.step_ends(step, values, rate)
             if saving.is_due(step) or validation.is_due(step) or step == run.total_steps:
                 with non_finite_weights_explained(update, run):

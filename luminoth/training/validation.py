@@ -6,11 +6,11 @@ weights of one without, to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from luminoth.checkpoints.history import read_figure
+from luminoth.checkpoints.history import is_lower_better, read_figure
 from luminoth.errors import ConfigError, DataError, OutputError
 from luminoth.evaluation.checkpoint import Split, open_split
 from luminoth.evaluation.evaluate import EvaluationResult, Evaluator
@@ -74,6 +74,17 @@ class Validation:
         if self._split is None or step == 0 or self._standing.has(step):
             return False
         return step % train.eval_every_steps == 0 or step == self._run.total_steps
+
+    def check_metric(self, losses: Iterable[str]) -> None:
+        """After the first update, whose losses these are: an evaluation hours later is too late to find it wrong.
+
+        Raises:
+            ConfigError: `train.best_metric` is none of them, and is to be a loss.
+        """
+        metric = self._config.train.best_metric
+        if self._split is not None and is_lower_better(metric) and metric not in losses:
+            known = ", ".join(name for name in losses if is_lower_better(name))
+            raise ConfigError(f"train.best_metric: this model has no {metric}; accepted: a figure as AP50, or {known}")
 
     @property
     def says_stop(self) -> bool:

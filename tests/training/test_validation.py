@@ -21,7 +21,7 @@ from luminoth.evaluation.evaluate import evaluate_detections
 from luminoth.evaluation.ground_truth import GroundTruth
 from luminoth.resize import ResizeRule
 from luminoth.training import assembly, validation
-from luminoth.training.events import Evaluated, EvaluationStarted, Interrupted
+from luminoth.training.events import Evaluated, EvaluationStarted, Interrupted, StepDone
 from luminoth.types import Detections
 from tests.training.running import assert_same_tensors, losses_of, of_kind, run, stop_at
 from tests.training.tiny import CLASSES, TinyDetector, tiny_config, write_tiny_dataset
@@ -167,8 +167,11 @@ def test_a_missing_split_is_named_before_anything_is_built(tmp_path, monkeypatch
 
 
 def test_a_figure_that_is_not_measured_is_named(dataset, tmp_path, tiny_model):
-    with pytest.raises(ConfigError, match=r"train.best_metric: cls_loss is not measured; accepted: .*AP50.*total_loss"):
-        run(tiny_config(dataset, tmp_path, eval_every_steps=1, best_metric="cls_loss"))
+    done = []
+    with pytest.raises(ConfigError, match=r"best_metric: this model has no cls_loss; accepted: .*AP50.*total_loss"):
+        run(tiny_config(dataset, tmp_path, eval_every_steps=5, best_metric="cls_loss"), done.append)
+    assert of_kind(done, StepDone) == []  # not at the first evaluation, hours later
+    assert not list_checkpoints(tmp_path / "run")
     with pytest.raises(ConfigError, match=r"train.best_metric is mAP; accepted: AP, AP50"):
         tiny_config(dataset, tmp_path, best_metric="mAP")
 
