@@ -181,6 +181,7 @@ def amend_state(folder: Path, **changes: Any) -> None:
         os.replace(unfinished, path)
         sync(folder)
     except OSError as error:
+        unfinished.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 

@@ -24,7 +24,6 @@ from luminoth.checkpoints.folder import (
     written_whole,
 )
 from luminoth.checkpoints.history import EVAL_FOLDER, JUDGE_SPLIT, best_checkpoint, judged_by
-from luminoth.checkpoints.in_bucket import shown
 from luminoth.checkpoints.metadata import write_metadata
 from luminoth.checkpoints.runs import list_checkpoints
 from luminoth.checkpoints.store import Store, check_fields, new_id
@@ -74,9 +73,7 @@ def choose_checkpoint(run_dir: Path, which: str = LAST) -> Path:
     """
     checkpoints = list_checkpoints(run_dir)
     if not checkpoints:
-        raise CheckpointError(
-            f"{shown(run_dir)}: no checkpoint in there (looked for ckpt-<step>); is this a run's folder?"
-        )
+        raise CheckpointError(f"{run_dir}: no checkpoint in there (looked for ckpt-<step>); is this a run's folder?")
     if which == LAST:
         return checkpoints[-1][1]
     if which == BEST:

@@ -51,7 +51,7 @@ def run_folder(config: Any) -> Path:
 
 
 def _default_name(config: Any) -> str:
-    dataset = Path(config.dataset.dir or "dataset")
+    dataset = Path((config.dataset.dir or "dataset").removeprefix("gs://"))
     # Luminoth's examples end in `.../tf`, which alone says nothing.
     parts = [dataset.name] if dataset.name not in ("tf", "tfrecords", "records") else [*dataset.parts[-2:]]
     start = config.train.from_checkpoint

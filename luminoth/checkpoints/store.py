@@ -94,7 +94,10 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     if is_address(name):
         if found := checkpoint_at_hand(name):
             return found
-        raise CheckpointError(f"{name}: neither a checkpoint nor a run with one is at this address")
+        raise CheckpointError(
+            f"{name}: neither a checkpoint nor a run with one is at this address (a file of "
+            "another library's weights is read from this machine only)"
+        )
     path = Path(name).expanduser()
     if is_checkpoint(path):
         return path

@@ -18,7 +18,7 @@ _MB = 1_000_000
 _SAID_BYTES = 10 * _MB  # less is there before one has read the line
 
 
-class Place(click.Path):
+class PathOrAddress(click.Path):
     """A path, or the `gs://` address of what is read, which stays a text."""
 
     def __init__(self) -> None:
@@ -31,10 +31,10 @@ class Place(click.Path):
 
 
 class LocalPath(click.Path):
-    """A path; an address would be taken for a folder called `gs:`."""
+    """A path; an address would be taken for a folder called `gs:`. Arguments are those of `click.Path`."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
+    def __init__(self, **kinds: bool) -> None:
+        super().__init__(path_type=Path, **kinds)
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         from luminoth.storage import is_address
@@ -65,6 +65,14 @@ def _bar(what: str, size: int) -> Iterator[Callable[[int], None]]:
         yield lambda count: bar.advance(count / _MB)
     finally:
         bar.close()
+
+
+def check_output(option: str, place: str | None) -> None:
+    """What an option names to write to must be a file; shows before the long work."""
+    from luminoth.storage import is_address
+
+    if is_address(place) and (place.endswith("/") or place.count("/") < 3):
+        raise click.UsageError(f"{option} {place}: names no file; accepted: as in gs://BUCKET/FOLDER/FILE")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from luminoth.cli.bucket_files import LocalPath
 from luminoth.cli.checkpoint_options import json_option, write_json
 from luminoth.cli.tables import table
 from luminoth.cli.tensorflow_start import load_tensorflow
@@ -19,18 +20,18 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=LocalPath())
 @click.option(
     "--as", "name", metavar="NAME",
     help="The published model these weights are for; a name that is not known lists them. "
     "[default: told by tensors, checksum and file name]",
 )  # fmt: skip
 @click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    "--output", type=LocalPath(file_okay=False), metavar="DIR",
     help="Folder to create for the checkpoint. [default: $LUMI_HOME/checkpoints/<id>]",
 )  # fmt: skip
 @click.option(
-    "--verify", "golden", type=click.Path(path_type=Path, dir_okay=False), metavar="GOLDEN",
+    "--verify", "golden", type=LocalPath(dir_okay=False), metavar="GOLDEN",
     help="JSON file (its .npz beside it) with the numbers of the original implementation: compares stage by stage "
     "first, and converts nothing when they differ.",
 )  # fmt: skip

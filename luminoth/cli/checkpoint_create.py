@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from luminoth.cli.bucket_files import Place, show_copies
+from luminoth.cli.bucket_files import PathOrAddress, show_copies
 from luminoth.cli.checkpoint_options import fields_option, json_option, split_fields, write_json
 from luminoth.cli.config_options import config_files_option, overrides_option
 from luminoth.cli.terminal import say
@@ -15,7 +15,7 @@ _LAST, _BEST = "last", "best"
 
 
 @click.command()
-@click.argument("sources", nargs=-1, metavar="[CONFIG... | FOLDER]", type=Place())
+@click.argument("sources", nargs=-1, metavar="[CONFIG... | FOLDER]", type=PathOrAddress())
 @config_files_option("Configuration file of the run")
 @overrides_option("train.run_name=first")
 @click.option(
@@ -47,7 +47,6 @@ def create(
       lumi checkpoint create jobs/my-run --checkpoint 9000 --half -e alias=traffic -e licence=CC0
     """
     stated = split_fields(fields)
-    from luminoth.checkpoints.in_bucket import shown
     from luminoth.checkpoints.publish import create_checkpoint
     from luminoth.checkpoints.store import check_fields
 
@@ -56,7 +55,7 @@ def create(
     folder = _find(sources, files, overrides, which)
     say("Creating checkpoint for given configuration...")
     entry = create_checkpoint(folder, stated, half=half)
-    say(f"Made of {shown(folder)}, {entry.bytes / 1e6:.1f} MB.")
+    say(f"Made of {folder}, {entry.bytes / 1e6:.1f} MB.")
     say(f"Use it: lumi predict IMAGE --checkpoint {entry.alias or entry.id}")
     if as_json:
         write_json(entry.to_dict())
@@ -90,11 +89,15 @@ def _find(sources: tuple[Path | str, ...], files: tuple[str, ...], overrides: tu
 
 def _folder_at(source: Path | str) -> Path | None:
     """The folder of a run or checkpoint that is named; None: it is a configuration file."""
-    from luminoth.checkpoints.in_bucket import at_hand
+    from luminoth.checkpoints.in_bucket import address_of, at_hand, checkpoint_at_hand
     from luminoth.storage import is_address
 
     if is_address(source):
-        return None if source.endswith((".yml", ".yaml", ".json")) else at_hand(source)
+        if source.endswith((".yml", ".yaml", ".json")):
+            return None
+        checkpoint = checkpoint_at_hand(source)
+        is_meant = checkpoint is not None and address_of(checkpoint) == source.rstrip("/")
+        return checkpoint if is_meant else at_hand(source)
     return source if source.is_dir() else None
 
 

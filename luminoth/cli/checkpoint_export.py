@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from luminoth.cli.bucket_files import LocalPath
 from luminoth.cli.checkpoint_options import json_option, say_choice, write_json
 from luminoth.cli.terminal import say
 
@@ -13,7 +14,7 @@ from luminoth.cli.terminal import say
 @click.command()
 @click.argument("name", metavar="ID_OR_ALIAS")
 @click.option(
-    "--output", type=click.Path(path_type=Path), default=Path(), metavar="DIR",
+    "--output", type=LocalPath(), default=Path(), metavar="DIR",
     help="Folder for the file, or the file itself if that ends in .tar.  [default: the present folder]",
 )  # fmt: skip
 @json_option

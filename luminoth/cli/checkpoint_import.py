@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from luminoth.cli.bucket_files import LocalPath
 from luminoth.cli.checkpoint_options import json_option, write_json
 from luminoth.cli.terminal import say
 
 
 @click.command("import")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=LocalPath())
 @click.option("--new-id", is_flag=True, help="Give it another id, when another checkpoint has its own.")
 @json_option
 def import_(path: Path, new_id: bool, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from luminoth.cli.bucket_files import LocalPath
 from luminoth.cli.terminal import say
 from luminoth.errors import CloudArgumentError, CloudError
 
@@ -50,7 +51,7 @@ def place_options(command: Callable) -> Callable:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print results as JSON."),
         click.option(
-            "--credentials", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+            "--credentials", metavar="FILE", type=LocalPath(dir_okay=False),
             help="Key of a service account; by default the application default credentials.",
         ),
         click.option("--region", metavar="REGION", default="us-central1", show_default=True, help="Of Vertex AI."),
@@ -81,7 +82,7 @@ def resource_options(command: Callable) -> Callable:
             click.option("--image", metavar="URI", help="Your own image, with `lumi` in it; no package is uploaded."),
             click.option("--prebuilt", metavar="URI", help="One of Google's images for training, with Python 3.11."),
             click.option(
-                "--package", metavar="WHEEL", type=click.Path(path_type=Path, dir_okay=False),
+                "--package", metavar="WHEEL", type=LocalPath(dir_okay=False),
                 help="Wheel of Luminoth to upload instead of the one that is running.",
             ),
             click.option("--service-account", metavar="EMAIL", help="The account that the job runs as."),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from luminoth.cli.bucket_files import Place
+from luminoth.cli.bucket_files import PathOrAddress
 
 
 class ReaderType(click.ParamType):
@@ -61,7 +61,7 @@ def source_options(command: Callable) -> Callable:
     """What tells a command which data set it is about: PATH, `--type`, `--split`, `-o` and `--workers`."""
     for decorator in reversed(
         (
-            click.argument("path", type=Place()),
+            click.argument("path", type=PathOrAddress()),
             click.option(
                 "--type",
                 "reader_type",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from luminoth.cli.bucket_files import LocalPath, Place, show_copies
+from luminoth.cli.bucket_files import LocalPath, PathOrAddress, show_copies
 from luminoth.cli.dataset_options import ReaderType, split_overrides
 from luminoth.cli.dataset_source import read_config, say_recognised
 from luminoth.cli.tensorflow_start import load_tensorflow
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from luminoth.data.source import Source
     from luminoth.types import Example
 
-_PATH = LocalPath()
 _CELLS_A_SHEET = 36
 _MOST_NAMES = 12  # boxes with a name on one picture; the others are told by their colour
 _MOST_CLASSES = 20  # in the legend
@@ -38,7 +37,7 @@ _FULL_SIZE = 500  # width of a cell at which lines and names are drawn in their 
 
 
 @click.command()
-@click.argument("path", type=Place())
+@click.argument("path", type=PathOrAddress())
 @click.option(
     "--type", "reader_type", type=ReaderType(),
     help="The layout of PATH.  [default: records if there are any, else it is recognised]",
@@ -50,9 +49,9 @@ _FULL_SIZE = 500  # width of a cell at which lines and names are drawn in their 
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Which ones.")
 @click.option("-k", "--only-class", "only", multiple=True, metavar="NAME",
               help="Only pictures with an object of this class. Repeatable.")  # fmt: skip
-@click.option("-d", "--output-dir", type=click.Path(path_type=Path, file_okay=False), default=Path(),
+@click.option("-d", "--output-dir", type=LocalPath(file_okay=False), default=Path(),
               help="Folder for the sheets, <name>-<split>.png.  [default: the current one]")  # fmt: skip
-@click.option("-f", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png",
+@click.option("-f", "--output", type=LocalPath(dir_okay=False), metavar="FILE.png",
               help="A file, where there is but one sheet.")  # fmt: skip
 @click.option("--columns", type=click.IntRange(min=1), help="Pictures side by side.  [default: as many as rows]")
 @click.option("--size", type=click.IntRange(64, 2000), default=320, show_default=True,
@@ -115,7 +114,7 @@ def show(
         )
     if config is not None:
         load_tensorflow()
-    name = path.resolve().name or "sheet"
+    name = (path.rstrip("/").rpartition("/")[2] if isinstance(path, str) else path.resolve().name) or "sheet"
     with progress("Drawing", sum(counts.values())) as bar:
         for split in chosen:
             sample = _draw_sample(source, split, counts[split], seed, only)

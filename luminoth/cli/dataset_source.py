@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from luminoth.cli.bucket_files import LocalPath
 from luminoth.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def write_json_report(value: Mapping[str, Any], file: str) -> None:
         return
     from luminoth.data.record_files import write_json
 
-    path = Path(file)
+    path = LocalPath().convert(file, None, None)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, value)
     say(f"Wrote {path}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from luminoth.cli.bucket_files import show_copies
+from luminoth.cli.bucket_files import LocalPath, show_copies
 from luminoth.cli.dataset_options import source_options, split_overrides
 from luminoth.cli.dataset_source import read_config, say_recognised, write_json_report
 from luminoth.cli.tables import bars, table
@@ -40,7 +40,7 @@ _SHARE_OF_A_TAIL = 0.005  # of all that is counted
 )  # fmt: skip
 @click.option("--json", "json_file", metavar="FILE", help="Write all figures as JSON; -: to standard output, alone.")
 @click.option(
-    "--html", "html_file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+    "--html", "html_file", metavar="FILE", type=LocalPath(dir_okay=False),
     help="Write a page with tables and plots, in one file.",
 )  # fmt: skip
 def stats(

@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from luminoth.cli.bucket_files import input_path, output_path, show_copies
+from luminoth.cli.bucket_files import check_output, input_path, output_path, show_copies
 from luminoth.cli.config_options import config_files_option, overrides_option
 from luminoth.cli.eval_text import describe_comparison, describe_result
 from luminoth.cli.tensorflow_start import load_tensorflow
@@ -117,7 +118,8 @@ def eval(
     if again and not watch:
         raise click.UsageError("--again goes with --watch: without it the checkpoint is evaluated in any case")
     show_copies()
-    from luminoth.checkpoints.runs import run_folder
+    for option, place in (("--report", report), ("--detections", detections_file)):
+        check_output(option, place)
     from luminoth.checkpoints.store import find_checkpoint
 
     # A wrong name shows at once.
@@ -132,7 +134,7 @@ def eval(
     wanted = _Wanted(
         max_detections, files_per_class, report, detections_file, compare, as_json, bool(config.eval.image_vis)
     )
-    job = _Job(open_split(config.dataset.dir, split), run_folder(config), resize, batch_size, wanted)
+    job = _Job(open_split(config.dataset.dir, split), config, resize, batch_size, wanted)
     if from_detections:
         with input_path(from_detections) as path:
             job.evaluate_file(path)
@@ -200,15 +202,19 @@ class _Earlier:
 class _Job:
     """What is evaluated, and how; for one checkpoint or one after the other."""
 
-    def __init__(
-        self, split: Split, run_folder: Path, resize: ResizeRule | None, batch_size: int, wanted: _Wanted
-    ) -> None:
-        self._split, self._run_folder, self._resize = split, run_folder, resize
+    def __init__(self, split: Split, config: Any, resize: ResizeRule | None, batch_size: int, wanted: _Wanted) -> None:
+        self._split, self._config, self._resize = split, config, resize
         self._batch_size, self._wanted = batch_size, wanted
+
+    @cached_property
+    def _run_folder(self) -> Path:
+        """Of the configured run; of one in a bucket a copy, which takes its time: not everybody asks for it."""
+        from luminoth.checkpoints.runs import run_folder
+
+        return run_folder(self._config)
 
     def newest_checkpoint(self, from_step: int, files: Sequence[str]) -> Path:
         """The run's newest checkpoint, if it is not before `from_step`."""
-        from luminoth.checkpoints.in_bucket import shown
         from luminoth.checkpoints.runs import list_checkpoints
         from luminoth.errors import CheckpointError
 
@@ -216,7 +222,7 @@ class _Job:
         if not checkpoints:
             command = " ".join(["lumi train", *(f"-c {file}" for file in files)])
             raise CheckpointError(
-                f"{shown(self._run_folder)}: no checkpoint in there (looked for ckpt-<step>); train one with "
+                f"{self._run_folder}: no checkpoint in there (looked for ckpt-<step>); train one with "
                 f"`{command}`, or name one with --checkpoint"
             )
         step, folder = checkpoints[-1]
@@ -226,7 +232,6 @@ class _Job:
     def best_checkpoint(self, from_step: int) -> Path:
         """The run's best checkpoint by earlier evaluations, as its configuration judges, or else on this split."""
         from luminoth.checkpoints.history import best_checkpoint, judged_by
-        from luminoth.checkpoints.in_bucket import shown
         from luminoth.errors import CheckpointError
 
         # Chosen on `val` unless configured: on the pictures it is then tested on, it would look better than it is.
@@ -237,7 +242,7 @@ class _Job:
             judge = self._split.name
             best = best_checkpoint(self._run_folder, judge, metric)
         _check_step(self._run_folder, "best", best.step, from_step)
-        say(f"The best of {best.evaluated} evaluated on {judge}: {shown(best.folder)}, {metric} {best.value:.4f}")
+        say(f"The best of {best.evaluated} evaluated on {judge}: {best.folder}, {metric} {best.value:.4f}")
         if best.better_but_gone:
             steps = ", ".join(map(str, best.better_but_gone))
             say(f"Warning: better ones are not kept any more: step {steps} (see train.checkpoints_max_keep)")
@@ -249,36 +254,41 @@ class _Job:
         Those that an earlier watch has evaluated are left out, unless `again`.
         """
         from luminoth.checkpoints.history import is_evaluated
-        from luminoth.checkpoints.in_bucket import refresh, shown
         from luminoth.checkpoints.runs import list_checkpoints
 
         done: set[int] = set()
         is_waiting = False
         while True:
-            refresh(self._run_folder)  # each time anew: training removes old ones
-            checkpoints = list_checkpoints(self._run_folder)
+            checkpoints = list_checkpoints(self._run_folder)  # each time anew: training removes old ones
             step, folder = next(((s, f) for s, f in checkpoints if s >= from_step and s not in done), (None, None))
             if folder is not None:
                 if not again and is_evaluated(folder, self._split.name):
-                    say(
-                        f"{shown(folder)}: evaluated on {self._split.name} before, left out (--again evaluates it once "
-                        "more)"
-                    )
+                    say(f"{folder}: evaluated on {self._split.name} before, left out (--again evaluates it once more)")
                 else:
                     self._evaluate_if_there(folder)
                 done.add(step)
                 is_waiting = False
                 continue
             if not is_waiting:
-                say(f"Waiting for a new checkpoint in {shown(self._run_folder)} (Ctrl-C ends)")
+                say(f"Waiting for a new checkpoint in {self._run_folder} (Ctrl-C ends)")
                 is_waiting = True
             try:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
+                self._refresh()
             except KeyboardInterrupt:
                 return
 
+    def _refresh(self) -> None:
+        """Brings what is new of a run in a bucket; a network that is away for a while does not end the watch."""
+        from luminoth.checkpoints.in_bucket import refresh
+        from luminoth.errors import CheckpointError
+
+        try:
+            refresh(self._run_folder)
+        except CheckpointError as error:
+            say(f"Warning: {error}; trying again")
+
     def _evaluate_if_there(self, folder: Path) -> None:
-        from luminoth.checkpoints.in_bucket import shown
         from luminoth.errors import CheckpointError
 
         try:
@@ -286,15 +296,15 @@ class _Job:
         except CheckpointError:
             if folder.exists():
                 raise
-            say(f"{shown(folder)}: left out, training has removed it meanwhile (see train.checkpoints_max_keep)")
+            say(f"{folder}: left out, training has removed it meanwhile (see train.checkpoints_max_keep)")
 
     def evaluate(self, checkpoint: Path) -> None:
         """Evaluates one checkpoint, tells and keeps what was found."""
-        from luminoth.checkpoints.in_bucket import shown
+        from luminoth.checkpoints.in_bucket import address_of
         from luminoth.evaluation.checkpoint import evaluate_checkpoint
 
         split = self._split
-        say(f"Evaluating {shown(checkpoint)} on {split.name}: {split.images} images, {len(split.classes)} classes")
+        say(f"Evaluating {checkpoint} on {split.name}: {split.images} images, {len(split.classes)} classes")
         with progress("Evaluating", total=split.images) as bar:
             loaded, result = evaluate_checkpoint(
                 checkpoint,
@@ -307,7 +317,7 @@ class _Job:
         earlier = self._compare(result)
         self._tell(f"{checkpoint.name} (step {loaded.step})", result, earlier, checkpoint, loaded.step)
         self._keep(checkpoint, loaded.step, result, earlier)
-        self._write_files(checkpoint.name, shown(checkpoint), loaded.step, result, earlier)
+        self._write_files(checkpoint.name, address_of(checkpoint), loaded.step, result, earlier)
 
     def evaluate_file(self, path: Path) -> None:
         """Evaluates the detections of a file, tells what was found."""
@@ -351,7 +361,7 @@ class _Job:
             click.echo(describe_comparison(earlier.comparison, earlier.name))
 
     def _keep(self, checkpoint: Path, step: int, result: EvaluationResult, earlier: _Earlier | None) -> None:
-        from luminoth.checkpoints.in_bucket import publish, shown
+        from luminoth.checkpoints.in_bucket import upload_changes
         from luminoth.evaluation.results import is_of_run, write_result, write_tensorboard
 
         # A run's checkpoint takes its figures to its own run, whichever run is configured.
@@ -360,12 +370,12 @@ class _Job:
         path = write_result(
             folder, result, split=split, checkpoint=checkpoint, step=step, more=_comparison_dict(earlier)
         )
-        publish(folder)
-        say(f"{result.images_per_second:.1f} images/s; wrote {shown(path)}")
+        upload_changes(folder)
+        say(f"{result.images_per_second:.1f} images/s; wrote {path}")
         if is_of_run(checkpoint):  # a published one has no place on the curves of a run
             write_tensorboard(folder, result, split=split, step=step, pictures=self._worst_pictures(result))
-            publish(folder)
-            say(f"Curves: tensorboard --logdir {shown(folder)}")
+            upload_changes(folder)
+            say(f"Curves: tensorboard --logdir {folder}")
 
     def _worst_pictures(self, result: EvaluationResult) -> dict[str, Any]:
         if not self._wanted.tensorboard_pictures:
@@ -427,12 +437,11 @@ class _Job:
 
 
 def _check_step(run_folder: Path, which: str, step: int, from_step: int) -> None:
-    from luminoth.checkpoints.in_bucket import shown
     from luminoth.errors import CheckpointError
 
     if step < from_step:
         raise CheckpointError(
-            f"{shown(run_folder)}: the {which} checkpoint is of step {step}, before --from-global-step {from_step}"
+            f"{run_folder}: the {which} checkpoint is of step {step}, before --from-global-step {from_step}"
         )
 
 

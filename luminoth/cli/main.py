@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from luminoth import __version__
+from luminoth.cli.terminal import say
 from luminoth.errors import LuminothError
 
 # name -> (module, one line for `lumi --help`); a module defines a click command of the same name.
@@ -111,5 +112,5 @@ def _end_like_ctrl_c_on_sigterm() -> None:
 
 
 def _fail(message: str, status: int = 1) -> None:
-    click.echo(f"Error: {message}", err=True)
+    say(f"Error: {message}")
     sys.exit(status)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from luminoth.cli.bucket_files import Place
+from luminoth.cli.bucket_files import LocalPath, PathOrAddress
 
 RESULTS_NAME = "objects.json"
 STANDARD_OUTPUT = Path("-")
@@ -159,7 +159,7 @@ _INPUTS = (
 
 _MODEL = (
     click.option(
-        "-c", "--config", "configs", multiple=True, type=Place(), metavar="FILE",
+        "-c", "--config", "configs", multiple=True, type=PathOrAddress(), metavar="FILE",
         help="Configuration file of a run: its newest checkpoint is used. Repeatable, merged left to right.",
     ),
     click.option("--checkpoint", metavar="NAME", help="Alias or id of a checkpoint, or the folder of one or of a run."),
@@ -188,7 +188,7 @@ _OBJECTS = (
         help=f"Lowest probability, of all classes or of one, as in car=0.6. Repeatable. [default: {_MIN_PROB}]",
     ),
     click.option(
-        "--thresholds", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+        "--thresholds", type=LocalPath(dir_okay=False), metavar="FILE",
         help="Take each class's lowest probability from an evaluation's JSON, eval/<split>-<step>.json of a run.",
     ),
     click.option(
@@ -219,7 +219,7 @@ _OBJECTS = (
 
 _OUTPUTS = (
     click.option(
-        "-f", "--output", type=click.Path(path_type=Path, allow_dash=True),
+        "-f", "--output", type=LocalPath(allow_dash=True),
         help=f"File for the objects found; `-` is standard output. [default: standard output; with -d: {RESULTS_NAME} "
         "there]",
     ),
@@ -228,7 +228,7 @@ _OUTPUTS = (
         help="How they are written. [default: by the ending of -f, .json, .jsonl or .csv; else jsonl]",
     ),
     click.option(
-        "-d", "--save-media-to", "media_dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+        "-d", "--save-media-to", "media_dir", type=LocalPath(file_okay=False), metavar="DIR",
         help="Folder for the images and videos with boxes drawn on them.",
     ),
     click.option("--labels-only", is_flag=True, help="Draw the names of objects without their probabilities."),
@@ -241,7 +241,7 @@ _OUTPUTS = (
         help="Enlarges what is written, which suits the picture's size at 1.",
     ),
     click.option(
-        "--crops", "crops_dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+        "--crops", "crops_dir", type=LocalPath(file_okay=False), metavar="DIR",
         help="Folder for each object as a picture of its own.",
     ),
     click.option(

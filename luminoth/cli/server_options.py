@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from luminoth.cli.bucket_files import Place
+from luminoth.cli.bucket_files import LocalPath, PathOrAddress
 
 NEWEST, BEST = "newest", "best"
 LOG_FORMATS = ("text", "json")
@@ -43,7 +43,7 @@ class Wanted:
 
 _MODEL = (
     click.option(
-        "-c", "--config", "configs", multiple=True, type=Place(), metavar="FILE",
+        "-c", "--config", "configs", multiple=True, type=PathOrAddress(), metavar="FILE",
         help="Configuration file of a run: one of its checkpoints is served. Repeatable, merged left to right.",
     ),
     click.option(
@@ -118,7 +118,7 @@ _LIMITS = (
 
 _ACCESS = (
     click.option(
-        "--api-key-file", type=click.Path(path_type=Path), metavar="FILE",
+        "--api-key-file", type=LocalPath(), metavar="FILE",
         help="Only who has one of its keys, a line each, may ask the API.",
     ),
     click.option(

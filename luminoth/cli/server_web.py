@@ -110,7 +110,6 @@ def _choose(wanted: Wanted) -> Iterator[_Chosen]:
 
 def _of_run(wanted: Wanted) -> _Chosen:
     from luminoth.checkpoints.history import best_checkpoint, judged_by
-    from luminoth.checkpoints.in_bucket import shown
     from luminoth.checkpoints.runs import latest_checkpoint, run_folder
     from luminoth.config import load_config
 
@@ -122,7 +121,7 @@ def _of_run(wanted: Wanted) -> _Chosen:
     newest = latest_checkpoint(run_dir)
     if newest is None:
         named = " ".join(f"--config {file}" for file in wanted.configs)
-        raise CheckpointError(f"{shown(run_dir)}: the run has no checkpoint yet; train it with `lumi train {named}`")
+        raise CheckpointError(f"{run_dir}: the run has no checkpoint yet; train it with `lumi train {named}`")
     return _Chosen(run_dir.name, newest)
 
 

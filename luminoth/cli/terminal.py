@@ -14,7 +14,14 @@ _QUIET_INTERVAL_SECONDS = 15.0
 
 def say(message: str) -> None:
     """Writes one line to standard error; standard output belongs to results."""
-    click.echo(message, err=True)
+    click.echo(_named(message), err=True)
+
+
+def _named(message: str) -> str:
+    """With the addresses that people know in place of folders that copies of buckets are in."""
+    from luminoth.storage import with_addresses
+
+    return with_addresses(message)
 
 
 class Progress:
@@ -49,7 +56,7 @@ class Progress:
     def say(self, message: str) -> None:
         """Writes a line above the bar."""
         if self._bar is not None:
-            self._bar.console.print(message, highlight=False, markup=False)
+            self._bar.console.print(_named(message), highlight=False, markup=False)
         else:
             say(message)
 

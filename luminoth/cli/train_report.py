@@ -34,7 +34,6 @@ class Report:
         self._last_line = time.monotonic()
 
     def __call__(self, event: Event) -> None:
-        from luminoth.checkpoints.in_bucket import shown
         from luminoth.training import events
 
         match event:
@@ -64,9 +63,7 @@ class Report:
             case events.StepDone():
                 self._step(event)
             case events.ProfileWritten():
-                self._say(
-                    f"Profile: {shown(event.folder)}/plugins/profile; TensorBoard shows it after `pip install xprof`"
-                )
+                self._say(f"Profile: {event.folder}/plugins/profile; TensorBoard shows it after `pip install xprof`")
             case events.SettingsChanged():
                 self._say(f"Changed since that checkpoint: {'; '.join(event.changes)}")
             case events.EvaluationStarted():
@@ -78,7 +75,7 @@ class Report:
             case events.Interrupted():
                 self._say(f"Interrupted at step {event.step}: stopping")
             case events.CheckpointSaved():
-                self._say(f"Saved {shown(event.folder)}")
+                self._say(f"Saved {event.folder}")
 
     def close(self) -> None:
         """Gives the terminal back."""
@@ -87,8 +84,6 @@ class Report:
 
     def finish(self, result: Any) -> int:
         """Says how it ended and what can be done now; returns the exit status."""
-        from luminoth.checkpoints.in_bucket import shown
-
         if result.worker > 0:
             say(f"Worker {result.worker}: {'stopped' if result.interrupted else 'done'} after {result.step} steps")
             return _EXIT_INTERRUPTED if result.interrupted else 0
@@ -99,7 +94,7 @@ class Report:
             else:
                 say(
                     f"Interrupted: saved checkpoint at step {result.step}; the same command resumes "
-                    f"({shown(result.checkpoint)})"
+                    f"({result.checkpoint})"
                 )
             return _EXIT_INTERRUPTED
         if result.stopped_early:
@@ -112,15 +107,15 @@ class Report:
             say(f"Done: {result.step} steps")
         _say_figures(result)
         if result.checkpoint is not None:
-            folder = shlex.quote(shown(result.folder))
-            say(f"  checkpoint  {shown(result.checkpoint)}")
+            folder = shlex.quote(str(result.folder))
+            say(f"  checkpoint  {result.checkpoint}")
             if result.standing.best is not None:
                 step, value = result.standing.best
                 best = result.folder / f"ckpt-{step}"
                 gone = "" if best.is_dir() else " (it could not be saved)"
-                say(f"  best        {shown(best)}: {result.standing.metric} {value:.4f}{gone}")
+                say(f"  best        {best}: {result.standing.metric} {value:.4f}{gone}")
             say(f"  curves      tensorboard --logdir {folder}")
-            say(f"  evaluate    lumi eval {self._configs(shown(result.folder))}")
+            say(f"  evaluate    lumi eval {self._configs(result.folder)}")
             say(f"  predict     lumi predict --checkpoint {folder} FILES...")
         return 0
 
@@ -129,9 +124,7 @@ class Report:
         return shlex.join(word for file in files for word in ("-c", file))
 
     def _opened(self, event: RunOpened) -> None:
-        from luminoth.checkpoints.in_bucket import shown
-
-        say(f"Run folder: {shown(event.folder) if event.folder else 'none, nothing is saved (train.no_log)'}")
+        say(f"Run folder: {event.folder or 'none, nothing is saved (train.no_log)'}")
         say(f"Device: {event.device}")
         say(f"Data set: {describe_data(event.images, event.classes)}")
         if event.stopped_early:
@@ -145,7 +138,7 @@ class Report:
         if event.checkpoint is not None:
             ignored = f"; {self._settings.from_checkpoint} is where it once started"
             say(
-                f"Resuming at step {event.start_step} ({shown(event.checkpoint)})"
+                f"Resuming at step {event.start_step} ({event.checkpoint})"
                 + (ignored if self._settings.from_checkpoint else "")
             )
         per_epoch = event.images_per_epoch or event.images

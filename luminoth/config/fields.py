@@ -7,15 +7,18 @@ is only accepted where the schema says so.
 
 from __future__ import annotations
 
+import re
 import types
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 T = TypeVar("T")
+
+_SCHEME, _BUCKET = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/"), re.compile("gs://[^/]")
 
 # A union is validated by one of its classes, and pydantic puts that class's tag into the path of an error.
 # Tags in angle brackets cannot be mistaken for a key and are taken out again (see `problems`).
@@ -50,12 +53,25 @@ def _text_from_whole_number(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _check_scheme(place: str) -> str:
+    if _SCHEME.match(place) and not _BUCKET.match(place):
+        raise PydanticCustomError(
+            "scheme", "is {place}; accepted: a folder, or an address as in gs://BUCKET/PATH", {"place": place}
+        )
+    return place
+
+
 def tuple_from_list(value: Any) -> Any:
     """YAML has lists only; a tuple of the schema is written as one."""
     return tuple(value) if isinstance(value, list) else value
 
 
 Text = Annotated[str, BeforeValidator(_text_from_whole_number), Field(min_length=1), Accepts("text")]
+# A folder, or what is at an address. Another scheme would be taken for a folder called `s3:`.
+Place = Annotated[
+    str, BeforeValidator(_text_from_whole_number), Field(min_length=1), AfterValidator(_check_scheme),
+    Accepts("a folder, or an address as in gs://BUCKET/PATH"),
+]  # fmt: skip
 WholeNumber = Annotated[int, Accepts("a whole number")]
 PositiveInt = Annotated[int, Field(ge=1), Accepts("a whole number of at least 1")]
 NonNegativeInt = Annotated[int, Field(ge=0), Accepts("a whole number of at least 0")]

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from luminoth.config.fields import List, PositiveInt, Section, Text, check_order, key, section
+from luminoth.config.fields import List, Place, PositiveInt, Section, Text, check_order, key, section
 from luminoth.config.schema_augmentation import Augmentation, Flip
 
 
@@ -54,7 +54,7 @@ class DatasetConfig(Section):
     """Which records to read, and what is done to their pictures."""
 
     type: Literal["object_detection", "tfrecord"] = key("object_detection", "Both mean TFRecords.")
-    dir: Text | None = key(None, "Folder of the records and `classes.json`.")
+    dir: Place | None = key(None, "Folder of the records and `classes.json`, or its `gs://` address.")
     split: Text = key("train", "Which split to train on: `<split>.tfrecords`.")
     image_preprocessing: ImagePreprocessing = section(ImagePreprocessing, "How pictures are resized.")
     data_augmentation: List[Augmentation] = key((Augmentation(flip=Flip()),), "What is varied in training, in order.")

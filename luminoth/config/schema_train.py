@@ -21,6 +21,7 @@ from luminoth.config.fields import (
     NonNegativeNumber,
     OpenFraction,
     Pair,
+    Place,
     PositiveFraction,
     PositiveInt,
     PositiveNumber,
@@ -277,7 +278,7 @@ class TrainConfig(Section):
     )
     precision: Precision = key("float32", PRECISION)
     xla: bool = key(False, XLA)
-    job_dir: Text = key("jobs/", "Folder that holds the runs.")
+    job_dir: Place = key("jobs/", "Folder that holds the runs, or the `gs://` address of one in a bucket.")
     run_name: Text | None = key(None, "Name of this run, a folder in `job_dir`.")
     no_log: bool = key(False, "Write neither checkpoints nor TensorBoard events.")
     num_epochs: PositiveInt = key(1000, "Times to go over the split.")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from luminoth.errors import DataError
-from luminoth.storage import download, is_address, join, list_names, local_root, read_bytes
+from luminoth.storage import download, is_address, join, list_names, local_root, read_bytes, stands_for
 
 CLASSES_FILE = "classes.json"
 
@@ -81,6 +81,7 @@ def _at_hand(dataset_dir: str | os.PathLike, names: Sequence[str]) -> list[str]:
         return [str(Path(dataset_dir) / name) for name in names]
     address = dataset_dir.rstrip("/")
     folder = local_root() / "records" / hashlib.sha256(address.encode()).hexdigest()[:16]
+    stands_for(folder, address)
     missing = {join(address, name): folder / name for name in names if not (folder / name).exists()}
     try:
         download(missing, address)

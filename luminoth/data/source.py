@@ -131,6 +131,8 @@ def open_source(
         if options:
             raise DataError(f"-o {next(iter(options))}: {path} holds records; readers' settings are of no use there")
         return RecordSource(path)
+    if is_address(path):
+        raise DataError(f"{path}: there are no records; only records are read from a bucket, not other layouts")
     return LayoutSource(open_reader(type or "auto", path, options))
 
 

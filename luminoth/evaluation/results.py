@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from luminoth.checkpoints.history import EVAL_FOLDER
-from luminoth.checkpoints.in_bucket import shown
+from luminoth.checkpoints.in_bucket import address_of
 from luminoth.data.record_files import write_json
 from luminoth.errors import OutputError
 from luminoth.evaluation.evaluate import EvaluationResult
@@ -63,7 +63,7 @@ def describe(result: EvaluationResult, *, split: str, checkpoint: Path | None, s
     return {
         "split": split,
         "step": step,
-        "checkpoint": None if checkpoint is None else shown(checkpoint),
+        "checkpoint": None if checkpoint is None else address_of(checkpoint),
         **result.to_dict(),
     }
 

@@ -16,7 +16,6 @@ import tensorflow as tf
 from luminoth.boxes.geometry import clip_boxes
 from luminoth.boxes.host import suppress
 from luminoth.checkpoints import loading, runs, store
-from luminoth.checkpoints.in_bucket import shown
 from luminoth.config import load_config
 from luminoth.errors import CheckpointError, ConfigError, ImageError
 from luminoth.image import read_image
@@ -298,7 +297,7 @@ def _find_folder(
     if newest is None:
         names = " ".join(f"--config {os.fspath(file)}" for file in files)
         raise CheckpointError(
-            f"{shown(run_dir)}: the run of {', '.join(map(os.fspath, files))} has no checkpoint yet; train it with "
+            f"{run_dir}: the run of {', '.join(map(os.fspath, files))} has no checkpoint yet; train it with "
             f"`lumi train {names}`, or name a checkpoint"
         )
     return newest

@@ -10,23 +10,36 @@ files of this machine. TensorFlow is imported when an address is first used.
 """
 
 from luminoth.storage.addresses import is_address, join, name_of, parent_of
-from luminoth.storage.copies import copies_told, download, local_root, when_done
+from luminoth.storage.copies import (
+    ChangedError,
+    copies_told,
+    download,
+    keep_copy,
+    local_root,
+    stands_for,
+    stat_all,
+    with_addresses,
+)
 from luminoth.storage.objects import Stat, exists, list_names, read_bytes, remove, stat, upload
 
 __all__ = [
+    "ChangedError",
     "Stat",
     "copies_told",
     "download",
     "exists",
     "is_address",
     "join",
+    "keep_copy",
     "list_names",
     "local_root",
     "name_of",
     "parent_of",
     "read_bytes",
     "remove",
+    "stands_for",
     "stat",
+    "stat_all",
     "upload",
-    "when_done",
+    "with_addresses",
 ]

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from luminoth.checkpoints.in_bucket import shown
 from luminoth.checkpoints.weights_file import name_some
 from luminoth.errors import NonFiniteLossError, NonFiniteWeightsError
 from luminoth.training.pieces import Piece, join
@@ -104,7 +103,7 @@ def _write_batch(update: Update, batch: Batch, info: BatchInfo, run: Run) -> str
     except OSError as error:
         path.unlink(missing_ok=True)
         return f", and the batch could not be written ({error.strerror or error})"
-    return f"; the batch is in {shown(path)}, see docs/training.md"
+    return f"; the batch is in {path}, see docs/training.md"
 
 
 def _arrays(update: Update, batch: Batch, info: BatchInfo, run: Run) -> dict[str, Any]:

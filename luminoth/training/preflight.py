@@ -6,12 +6,14 @@ What cannot be right is an error; what looks wrong, and may be meant, is told an
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from luminoth.checkpoints.in_bucket import is_copy
 from luminoth.checkpoints.runs import list_checkpoints
 from luminoth.data.glance import Glance, glance
 from luminoth.data.record_files import CLASSES_FILE
@@ -74,9 +76,11 @@ def check_space(folder: Path, checkpoint_bytes: int, keep: int) -> str | None:
     needed = checkpoint_bytes * max(1, keep + 1 - there)  # one is written before an old one goes
     if free >= needed:
         return None
+    # Runs in a bucket are worked on in a copy.
+    place, other = (tempfile.gettempdir(), "TMPDIR") if is_copy(folder) else (folder, "train.job_dir")
     return (
-        f"{folder}: {free / 1e9:.1f} GB are free there, but {keep} checkpoints and the one being written take "
-        f"{needed / 1e9:.1f} GB more; make room, lower train.checkpoints_max_keep, or choose another train.job_dir"
+        f"{place}: {free / 1e9:.1f} GB are free there, but {keep} checkpoints and the one being written take "
+        f"{needed / 1e9:.1f} GB more; make room, lower train.checkpoints_max_keep, or choose another {other}"
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from luminoth.checkpoints.folder import find_damage, read_checkpoint_classes, read_state
-from luminoth.checkpoints.in_bucket import publish, shown, take_over
+from luminoth.checkpoints.in_bucket import refresh, take_over, upload_changes, will_remove
 from luminoth.checkpoints.runs import list_checkpoints, run_folder
 from luminoth.config import dump_config, load_config
 from luminoth.data.record_files import count_records, find_records, hash_records, read_classes, write_classes
@@ -116,7 +116,7 @@ def record_run(run: Run, config: Any) -> None:
         raise OutputError(
             f"{run.folder}: cannot be written ({error.strerror}); make room, or see train.job_dir"
         ) from error
-    publish(run.folder)
+    upload_changes(run.folder)
 
 
 def put_aside(run: Run) -> list[str]:
@@ -136,8 +136,9 @@ def put_aside(run: Run) -> list[str]:
             folder.rename(place)
         except OSError as error:
             raise OutputError(f"{folder}: damaged, and cannot be renamed ({error.strerror})") from error
+        will_remove([folder])
         lines.append(
-            f"{shown(folder)}: damaged ({damage}), now called {place.name}; going on from step {run.start_step}, the "
+            f"{folder}: damaged ({damage}), now called {place.name}; going on from step {run.start_step}, the "
             "newest checkpoint that is whole"
         )
     return lines
@@ -184,6 +185,7 @@ def _find_folder(config: Any) -> Path | None:
     if config.train.no_log:
         return None
     folder = run_folder(config)
+    refresh(folder)  # what was copied earlier may be older than what the last training left
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
@@ -227,7 +229,7 @@ def _newest_whole(folder: Path) -> tuple[Path | None, tuple[tuple[Path, str], ..
     if damaged:
         reasons = "; ".join(f"{checkpoint.name}: {damage}" for checkpoint, damage in damaged)
         raise CheckpointError(
-            f"{shown(folder)}: none of its checkpoints is whole ({reasons}). Restore one from a copy, or remove the "
+            f"{folder}: none of its checkpoints is whole ({reasons}). Restore one from a copy, or remove the "
             "folder to start over"
         )
     return None, ()
@@ -243,8 +245,8 @@ def _check_same_training(checkpoint: Path, config: Any, data: SplitData, saved: 
         )
     if differences.refused:
         raise CheckpointError(
-            f"{shown(checkpoint.parent)}: holds another training ({checkpoint.name}): "
-            f"{'; '.join(differences.refused)}. Choose another train.run_name (with --from {shown(checkpoint.parent)} "
+            f"{checkpoint.parent}: holds another training ({checkpoint.name}): "
+            f"{'; '.join(differences.refused)}. Choose another train.run_name (with --from {checkpoint.parent} "
             "it starts from these weights), or remove the folder"
         )
     if saved.get("data", {}).get("hash", data.data_hash) != data.data_hash:

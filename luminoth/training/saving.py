@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from luminoth.checkpoints.folder import amend_state
-from luminoth.checkpoints.in_bucket import publish, shown
+from luminoth.checkpoints.in_bucket import upload_changes, will_remove
 from luminoth.checkpoints.runs import prune_checkpoints, restore, save_checkpoint
 from luminoth.errors import CheckpointError, OutputError
 from luminoth.training.events import CheckpointSaved, Doubted, OnEvent
@@ -69,7 +69,7 @@ class Saving:
         run = self._run
         images_seen = run.images_seen + (step - run.start_step) * self._config.train.images_in_step
         data = {"images_seen": images_seen, "images": run.images, "hash": run.data_hash}
-        self.newest = save_checkpoint(
+        folder = save_checkpoint(
             run.folder,
             step,
             model=self._state.model,
@@ -79,10 +79,10 @@ class Saving:
             state={"seed": run.seed, "data": data, "validation": self._standing.to_dict()},
             extra=self._state.extra,
         )
-        publish(run.folder)
-        self._step, self._has_failed = step, False
-        self._on_event(CheckpointSaved(step, self.newest))
         self._prune()
+        upload_changes(run.folder)
+        self.newest, self._step, self._has_failed = folder, step, False
+        self._on_event(CheckpointSaved(step, folder))
 
     def save_while_training(self, step: int) -> bool:
         """As `save`, if there is anything to save; what cannot be written is told, and tried again in a minute.
@@ -100,8 +100,8 @@ class Saving:
             self._has_failed, self._retry = True, Every(None, _SECONDS_TO_RETRY)
             self._on_event(
                 Doubted(
-                    f"step {step} is not saved: {error}. The newest checkpoint is {self._shown_newest}. Training "
-                    f"goes on and tries again in {_SECONDS_TO_RETRY:.0f} s: make room, or stop it with Ctrl-C"
+                    f"step {step} is not saved: {error}. The newest checkpoint is {self.newest or 'none'}. "
+                    f"Training goes on and tries again in {_SECONDS_TO_RETRY:.0f} s: make room, or stop it with Ctrl-C"
                 )
             )
             return False
@@ -113,20 +113,16 @@ class Saving:
             return
         try:
             amend_state(self.newest, validation=self._standing.to_dict())
-            publish(self._run.folder)
+            self._prune()
+            upload_changes(self._run.folder)
         except OutputError as error:
             self._on_event(Doubted(f"{error}. The evaluation is repeated when training goes on from there"))
-        self._prune()
-
-    @property
-    def _shown_newest(self) -> str:
-        return shown(self.newest) if self.newest else "none"
 
     def _prune(self) -> None:
+        """Removes checkpoints from this disk; from a bucket they go with the next changes that are brought there."""
         best = self._standing.best
         try:
-            prune_checkpoints(self._run.folder, self._config.train.checkpoints_max_keep, best and best[0])
-            publish(self._run.folder)
+            will_remove(prune_checkpoints(self._run.folder, self._config.train.checkpoints_max_keep, best and best[0]))
         except OutputError as error:
             self._on_event(Doubted(str(error)))
 
@@ -141,6 +137,6 @@ def resume(checkpoint: Path, state: TrainingState) -> None:
         restore(checkpoint, state.model, state.optimizer, extra=state.extra)
     except CheckpointError as error:
         raise CheckpointError(
-            f"cannot go on from {shown(checkpoint)}: {error}. Choose another train.run_name, or remove that folder "
+            f"cannot go on from {checkpoint}: {error}. Choose another train.run_name, or remove that folder "
             "to go on from an older one"
         ) from error

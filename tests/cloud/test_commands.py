@@ -96,7 +96,7 @@ def test_training_from_a_checkpoint_takes_one_that_the_job_can_get(lumi, config,
     assert yaml.safe_load(shown["config"])["model"]["base_network"]["architecture"] == backbone
     status, _, err = gcp(lumi, *arguments, "-o", f"train.from_checkpoint={find_checkpoint('toytown')}")
     assert status == 2
-    assert "is on this machine only; accepted: the alias or id of a checkpoint" in err
+    assert "is on this machine only; accepted: the gs:// address of a checkpoint or run, or the alias" in err
 
 
 @pytest.mark.usefixtures("no_network")

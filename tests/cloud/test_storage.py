@@ -1,6 +1,7 @@
 """Files of a bucket on this machine, through TensorFlow's own client of gs://."""
 
 import shutil
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from luminoth.storage import (
     remove,
     stat,
     upload,
+    with_addresses,
 )
 from tests.training.conftest import dataset  # noqa: F401
 
@@ -114,6 +116,40 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(bucket, gcs, tmp_path, monke
     assert gcs.asked(f"GET /{bucket.name}/a") == []
 
 
+def test_copies_are_left_for_nobody_but_those_that_are_kept(tmp_path, monkeypatch):
+    for name in ("records/a/train.tfrecords", "runs/1/first/state.json", "runs/2/second/state.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("x")
+    copies._remove_all_but(tmp_path, [tmp_path / "runs/2/second"])
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["state.json"]
+    copies._remove_all_but(tmp_path, [])
+    assert not tmp_path.exists()
+
+
+def test_what_is_asked_to_stop_leaves_nothing(bucket, tmp_path):
+    (bucket / "a").write_bytes(b"x" * 100)
+    stop = threading.Event()
+    stop.set()
+    copies._download_one(f"gs://{bucket.name}/a", tmp_path / "a", stat(f"gs://{bucket.name}/a"), print, stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_schemes_are_refused():
+    for key in ("train.job_dir", "dataset.dir"):
+        for place in ("s3://b/jobs", "gs:/b/jobs", "gs:///jobs", "file:/jobs"):
+            with pytest.raises(ConfigError, match=f"{key} is '{place}'; accepted: a folder, or an address"):
+                load_config([], [f"{key}={place}"])
+        for place in ("jobs", "/jobs", "C:/jobs", "gs://b", "a:b"):
+            load_config([], [f"{key}='{place}'"])
+
+
+def test_options_that_write_name_files(lumi):
+    status, _, err = lumi("eval", "--checkpoint", "toytown", "--report", "gs://my-bucket/reports/")
+    assert (status, "--report gs://my-bucket/reports/: names no file" in err) == (2, True)
+    status, _, err = lumi("dataset", "show", "tf", "-d", "gs://my-bucket/sheets")
+    assert (status, "gs://my-bucket/sheets is in a bucket; accepted: a path on this machine" in err) == (2, True)
+
+
 def test_records_are_copied_once(bucket, gcs, dataset):  # noqa: F811
     for name in ("train.tfrecords", "classes.json"):
         shutil.copy(dataset / name, bucket)
@@ -122,6 +158,7 @@ def test_records_are_copied_once(bucket, gcs, dataset):  # noqa: F811
         shutil.copy(dataset / "train.tfrecords", bucket / "tf" / f"val-0000{index}-of-00002.tfrecords")
     address = f"gs://{bucket.name}"
     (file,) = find_records(address, "train")
+    assert with_addresses(f"Error: {file}: cut off") == f"Error: {address}/train.tfrecords: cut off"
     assert Path(file).read_bytes() == (dataset / "train.tfrecords").read_bytes()
     assert find_records(f"{address}/", "train") == [file]
     assert len(gcs.asked(rf"GET /{bucket.name}/train\.tfrecords")) == 1
@@ -147,6 +184,17 @@ def test_records_that_are_not_there(bucket, gcs, dataset):  # noqa: F811
     gcs.failures = [(r"GET /storage", 403)] * 3
     with pytest.raises(DataError, match=f"{address}.*Cloud Storage refuses"):
         find_records(address, "val")
+
+
+def test_a_sheet_of_records_in_a_bucket(bucket, dataset, lumi, tmp_path):  # noqa: F811
+    for name in ("train.tfrecords", "classes.json"):
+        shutil.copy(dataset / name, bucket)
+    status, out, _ = lumi("dataset", "show", f"gs://{bucket.name}", "-d", tmp_path / "sheets")
+    assert (status, out) == (0, f"{tmp_path}/sheets/{bucket.name}-train.png\n")
+    (bucket / "voc").mkdir()
+    (bucket / "voc" / "a.xml").write_text("")
+    status, _, err = lumi("dataset", "stats", f"gs://{bucket.name}/voc")
+    assert (status, "only records are read from a bucket" in err) == (1, True)
 
 
 def test_configuration_files(bucket):

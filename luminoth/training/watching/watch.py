@@ -5,11 +5,12 @@ A file that cannot be written is told of, once, and training goes on: its checkp
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
-from luminoth.checkpoints.in_bucket import publish
+from luminoth.checkpoints.in_bucket import upload_changes
 from luminoth.config import dump_config
 from luminoth.data.record_files import find_records
 from luminoth.errors import OutputError
@@ -27,8 +28,9 @@ from luminoth.training.watching.pictures import PictureRows, choose_pictures
 from luminoth.training.watching.profile import StepProfiler
 from luminoth.training.watching.summaries import Summaries
 
-# How late curves may be in a bucket, where a file can only be written anew as a whole.
-_SECONDS_TO_PUBLISH = 120.0
+# How late curves may be in a bucket, where a file can only be written anew as a whole; and what share of the time that
+# may take.
+_SECONDS_TO_UPLOAD, _SHARE_OF_UPLOADS = 120.0, 0.02
 # The parts of a configuration that runs are compared by, in TensorBoard's table of them.
 _COMPARED = ("train.optimizer", "train.learning_rate", "model.network", "dataset.image_preprocessing")
 _COMPARED_KEYS = ("batch_size", "precision", "warmup_steps", "clip_by_global_norm", "seed")
@@ -51,7 +53,7 @@ class Watch:
         self._run, self._config, self._state, self._on_event = run, config, state, on_event
         train = config.train
         self._due = Every(train.save_summaries_steps, train.save_summaries_secs)
-        self._publishing = Every(None, _SECONDS_TO_PUBLISH)
+        self._uploading = Every(None, _SECONDS_TO_UPLOAD)
         self._speed, self._clock, self._losses = Speed(train.images_in_step), Clock(), LossMeans()
         self._step = run.start_step
         self._rows = _picture_rows(run, config, state.model)
@@ -72,8 +74,10 @@ class Watch:
 
     def __exit__(self, *exception: object) -> None:
         self._resources.__exit__(*exception)
-        with self._forgiving():
-            publish(self._run.folder)
+        try:
+            upload_changes(self._run.folder)
+        except OutputError as error:
+            self._on_event(Doubted(str(error)))
 
     def step_begins(self) -> None:
         """Before the next batch is asked for."""
@@ -157,9 +161,12 @@ class Watch:
             self._summaries.scalars({**curves, "train/epoch": epoch}, step)
         with self._forgiving():
             self._log.write("train", step, epoch, {name.partition("/")[2]: value for name, value in curves.items()})
-        if self._publishing(step):
+        if self._uploading(step):
+            started = time.monotonic()
             with self._forgiving():
-                publish(self._run.folder)
+                upload_changes(self._run.folder)
+            seconds = max(_SECONDS_TO_UPLOAD, (time.monotonic() - started) / _SHARE_OF_UPLOADS)
+            self._uploading = Every(None, seconds)
 
     def _show_pictures(self, rows: PictureRows, step: int) -> None:
         with self._state.averaged():

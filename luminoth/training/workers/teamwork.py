@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from luminoth.checkpoints.in_bucket import shown
 from luminoth.errors import WorkerError
 from luminoth.models.base import named_weights
 from luminoth.training.events import BatchSizeChosen, OnEvent
@@ -124,5 +123,5 @@ def explain_lost(error: WorkerError, workers: Workers, step: int, newest: Path |
     if not workers.is_chief:
         saved = "Training goes on from what the chief saved last"
     else:
-        saved = "Nothing is saved" if newest is None else f"The newest checkpoint is {shown(newest)}"
+        saved = "Nothing is saved" if newest is None else f"The newest checkpoint is {newest}"
     return WorkerError(f"stopped after step {step}: {error}. {saved}. Start all workers again to go on")
