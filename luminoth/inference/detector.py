@@ -41,7 +41,7 @@ class Detector:
         detector.predict("street.jpg")    # [{"bbox": [x_min, y_min, x_max, y_max], "label": "car", "prob": 0.98}, ...]
 
     Args:
-        checkpoint: an alias, an id, or the folder of a checkpoint or of a run.
+        checkpoint: an alias, an id, or the folder of a checkpoint or of a run, or its `gs://` address.
         config: the file of a run, or several that are merged left to right: its newest checkpoint is used.
             With neither `checkpoint` nor `config` it is the checkpoint `accurate`, which must be on this machine:
             `luminoth.checkpoints.download("accurate")` fetches it, a detector never does.
