@@ -57,7 +57,7 @@ def find(name_or_path: str | os.PathLike) -> Path:
 
 def list() -> Sequence[Entry]:
     """All checkpoints that have a name: those on this machine, the newest first, then those that can be downloaded."""
-    from luminoth.checkpoints.remote import remote_entries
+    from luminoth.checkpoints.downloadable import remote_entries
     from luminoth.checkpoints.store import Store
 
     here = Store().entries()
@@ -156,7 +156,8 @@ def download(name: str) -> Entry:
         DownloadError: the file does not come, or another one; what has come stays for the next call.
         OutputError: it cannot be written.
     """
-    from luminoth.checkpoints.remote import download_checkpoint, find_remote
+    from luminoth.checkpoints.downloadable import find_remote
+    from luminoth.checkpoints.remote import download_checkpoint
     from luminoth.errors import CheckpointError
 
     remote = find_remote(name)

@@ -33,7 +33,8 @@ from luminoth.checkpoints.folder import (
     sync,
 )
 from luminoth.checkpoints.metadata import is_sealed, parse_metadata, read_metadata, write_metadata
-from luminoth.checkpoints.store import Store, is_id, new_id
+from luminoth.checkpoints.naming import is_id, new_id
+from luminoth.checkpoints.store import Store
 from luminoth.checkpoints.weights_file import refuse_tricks
 from luminoth.errors import CheckpointError, LuminothError, OutputError
 

@@ -25,8 +25,9 @@ from luminoth.checkpoints.folder import (
 )
 from luminoth.checkpoints.history import EVAL_FOLDER, JUDGE_SPLIT, best_checkpoint, judged_by
 from luminoth.checkpoints.metadata import write_metadata
+from luminoth.checkpoints.naming import check_fields, new_id
 from luminoth.checkpoints.runs import list_checkpoints
-from luminoth.checkpoints.store import Store, check_fields, new_id
+from luminoth.checkpoints.store import Store
 from luminoth.checkpoints.weights_file import copy_weights_file, write_weights_file
 from luminoth.errors import CheckpointError
 

@@ -1,32 +1,26 @@
-"""What can be downloaded, and downloading it: from a row of an index to a checkpoint in the store.
+"""Downloading checkpoints: from a row of an index (see downloadable.py) to a checkpoint in the store; and a new index.
 
-`remote_index.json` comes with the package and lists the published detectors that can be converted. `LUMI_REMOTE_URL`
-names another one (`remote_index.py` has the form), which `refresh_index` keeps as `$LUMI_HOME/remote_index.json`; where
-both have a row of one id, that one is right.
+`LUMI_REMOTE_URL` names an index of another place, which `refresh_index` keeps.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from luminoth.checkpoints.downloading import Progress, Say, download_file, held, mirrored, readable_size
+from luminoth.checkpoints.downloadable import INDEX_FILE, home_folder, remote_checkpoints
+from luminoth.checkpoints.downloading import Progress, Say, download_file, held, mirrored
 from luminoth.checkpoints.entry import Entry, read_entry
 from luminoth.checkpoints.remote_index import RemoteCheckpoint, read_index
 from luminoth.checkpoints.store import Store
 from luminoth.errors import CheckpointError, OutputError
 
-INDEX_FILE = "remote_index.json"
-SHIPPED_INDEX = Path(__file__).parent / INDEX_FILE
 URL_VARIABLE = "LUMI_REMOTE_URL"
 
 _LARGEST_INDEX = 4_000_000
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,49 +42,6 @@ class Refreshed:
     passed_over: tuple[str, ...]
 
 
-# --- What there is -------------------------------------------------------------------------------------------
-
-
-def remote_checkpoints() -> list[RemoteCheckpoint]:
-    """All that can be downloaded: those of the fetched index first, then those of the package.
-
-    A fetched index that cannot be read is left out with a warning: the package's own is enough to work with.
-    """
-    found = {}
-    path = _home() / INDEX_FILE
-    if path.exists():
-        try:
-            found = {each.id: each for each in read_index(path)[0]}
-        except CheckpointError as error:
-            _log.warning("%s; it is left out, `lumi checkpoint refresh` fetches it anew", error)
-    for each in read_index(SHIPPED_INDEX)[0]:
-        found.setdefault(each.id, each)
-    return list(found.values())
-
-
-def remote_entries() -> list[Entry]:
-    """The same as entries that are not on this machine."""
-    return [each.entry() for each in remote_checkpoints()]
-
-
-def find_remote(name: str) -> RemoteCheckpoint | None:
-    """What can be downloaded under an id, an alias or the name of a published model; None: nothing."""
-    named = [each for each in remote_checkpoints() if each.is_called(name)]
-    return next((each for each in named if name in (each.id, each.alias)), named[0] if named else None)
-
-
-def not_here(remote: RemoteCheckpoint) -> str:
-    """What to do about a checkpoint that is not on this machine, in one line."""
-    size = f" ({readable_size(remote.size)})" if remote.size else ""
-    return (
-        f"the checkpoint `{remote.called}` is not on this machine: `lumi checkpoint download {remote.called}` "
-        f"fetches {'and converts ' if remote.needs_conversion else ''}it{size}"
-    )
-
-
-# --- Fetching -----------------------------------------------------------------------------------------------
-
-
 def refresh_index(say: Say | None = None) -> Refreshed:
     """Fetches the index that `LUMI_REMOTE_URL` names; without it, goes back to the one of the package.
 
@@ -104,7 +55,7 @@ def refresh_index(say: Say | None = None) -> Refreshed:
     """
     url = os.environ.get(URL_VARIABLE, "").strip()
     before = {each.id: each for each in remote_checkpoints()}
-    path = _home() / INDEX_FILE
+    path = home_folder() / INDEX_FILE
     passed_over: list[str] = []
     if url:
         passed_over = _fetch_index(url, path, say)
@@ -217,12 +168,8 @@ def _install(remote: RemoteCheckpoint, path: Path) -> Entry:
     return read_entry(folder)
 
 
-def _home() -> Path:
-    return Path(os.environ.get("LUMI_HOME") or "~/.luminoth").expanduser()
-
-
 def _downloads() -> Path:
-    return _home() / "downloads"
+    return home_folder() / "downloads"
 
 
 def _remove_if_empty(*folders: Path) -> None:

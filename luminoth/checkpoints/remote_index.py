@@ -26,7 +26,7 @@ from luminoth import __version__
 from luminoth.checkpoints.convert.published import PUBLISHED, PublishedModel
 from luminoth.checkpoints.downloading import Checksum
 from luminoth.checkpoints.entry import Entry, Status
-from luminoth.checkpoints.store import check_fields
+from luminoth.checkpoints.naming import check_fields
 from luminoth.errors import CheckpointError
 
 LUMINOTH = "luminoth"

@@ -10,7 +10,6 @@ a writer that was killed has left is hidden, and goes with the next change. Neit
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shutil
 import time
@@ -19,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from luminoth.checkpoints.downloadable import find_remote, not_here
 from luminoth.checkpoints.entry import Entry, Status, read_entry
 from luminoth.checkpoints.folder import (
     METADATA_FILE,
@@ -32,17 +32,12 @@ from luminoth.checkpoints.folder import (
 from luminoth.checkpoints.in_bucket import checkpoint_at_hand
 from luminoth.checkpoints.index import INDEX_FILE, index_content, read_store
 from luminoth.checkpoints.metadata import FORMAT, is_sealed, read_metadata
+from luminoth.checkpoints.naming import check_fields, is_id
 from luminoth.checkpoints.runs import latest_checkpoint
 from luminoth.errors import CheckpointError, OutputError
 from luminoth.storage import is_address
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
-
-EDITABLE = ("name", "alias", "description", "source", "licence")
-_RESERVED_ALIASES = ("best", "last")  # what `lumi eval --checkpoint` means by them
-_ALIAS = re.compile(r"[^\W_][\w.+-]*")
-_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
-_OWN_ID = re.compile(r"[0-9a-f]{12}")
 
 _LOCK_FILE = ".lock"
 _UNFINISHED, _REMOVED, _FILE = ".unfinished-", ".removed-", ".file-"
@@ -65,16 +60,6 @@ class Resolved(NamedTuple):
 def published_folder() -> Path:
     """Where published checkpoints are kept, each in a folder named by its id: `$LUMI_HOME/checkpoints`."""
     return Path(os.environ.get("LUMI_HOME") or "~/.luminoth").expanduser() / "checkpoints"
-
-
-def new_id() -> str:
-    """An id that nobody has: 12 hexadecimal digits."""
-    return secrets.token_hex(6)
-
-
-def is_id(text: str) -> bool:
-    """Whether a text may be the id of a checkpoint, and so the name of a folder in the store and of nothing else."""
-    return _ID.fullmatch(text) is not None
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
@@ -122,35 +107,6 @@ def choose(name: str, entries: Sequence[Entry]) -> Resolved | None:
         reverse=True,
     )
     return Resolved(matching[0], matching[1:]) if matching else None
-
-
-def check_fields(fields: Mapping[str, str]) -> dict[str, Any]:
-    """Facts for `metadata.json` from what a user states as `field=value`.
-
-    Args:
-        fields: any of `EDITABLE`, and `dataset.name`, as Luminoth has it.
-
-    Raises:
-        CheckpointError: a field is not known or cannot be stated, or the alias could not be used as one.
-    """
-    facts: dict[str, Any] = {}
-    for field, value in fields.items():
-        if field in EDITABLE:
-            facts[field] = value.strip()
-        elif field == "dataset.name":
-            facts["data"] = {"name": value.strip()}
-        elif field == "dataset.num_classes":
-            raise CheckpointError("dataset.num_classes: is counted from the checkpoint's classes; leave it out")
-        else:
-            accepted = ", ".join((*EDITABLE, "dataset.name"))
-            raise CheckpointError(f"{field}: no field that can be set; there are: {accepted}")
-    alias = facts.get("alias", "")
-    if alias and (not _ALIAS.fullmatch(alias) or alias in _RESERVED_ALIASES or _OWN_ID.fullmatch(alias)):
-        raise CheckpointError(
-            f"alias={alias}: an alias is one word of letters, digits, `_`, `.`, `+` and `-` that begins with a letter "
-            f"or digit, not `best` or `last`, and not 12 hexadecimal digits as ids are"
-        )
-    return facts
 
 
 class Store:
@@ -348,8 +304,6 @@ def _embedded() -> list[Entry]:
 
 
 def _not_found(name: str, path: Path | None, entries: Sequence[Entry]) -> str:
-    from luminoth.checkpoints.remote import find_remote, not_here  # which knows the store
-
     names = [entry.alias or entry.id for entry in entries]
     available = f"available: {', '.join(dict.fromkeys(names))}" if names else "none is installed"
     if remote := find_remote(name):

@@ -47,8 +47,8 @@ def create(
       lumi checkpoint create jobs/my-run --checkpoint 9000 --half -e alias=traffic -e licence=CC0
     """
     stated = split_fields(fields)
+    from luminoth.checkpoints.naming import check_fields
     from luminoth.checkpoints.publish import create_checkpoint
-    from luminoth.checkpoints.store import check_fields
 
     check_fields(stated)
     show_copies()

@@ -33,7 +33,8 @@ def download(name: str, yes: bool, keep_file: bool, as_json: bool) -> None:
       lumi checkpoint download faster_rcnn_R_50_FPN_3x --keep-file
     """
     del yes  # the command is the consent; taken so that it can be given to all that may download
-    from luminoth.checkpoints.remote import find_remote, stored
+    from luminoth.checkpoints.downloadable import find_remote
+    from luminoth.checkpoints.remote import stored
     from luminoth.checkpoints.store import Store
 
     remote = find_remote(name)

@@ -33,7 +33,7 @@ def chosen_checkpoint(name: str, *, yes: bool, offline: bool) -> Path:
     Raises:
         CheckpointError: there is none of that name, or it is not here and not fetched; says what to do.
     """
-    from luminoth.checkpoints.remote import find_remote, not_here
+    from luminoth.checkpoints.downloadable import find_remote, not_here
     from luminoth.checkpoints.store import Store, find_checkpoint
     from luminoth.storage import is_address
     from luminoth.web import is_offline

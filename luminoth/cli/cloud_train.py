@@ -173,7 +173,7 @@ def _plan_new(config: Any, job_id: str, bucket: str, program: Program, resources
 
 def _check_downloadable(name: str) -> None:
     """A checkpoint that a training starts from must be one that the job gets under the same name."""
-    from luminoth.checkpoints.remote import find_remote
+    from luminoth.checkpoints.downloadable import find_remote
     from luminoth.checkpoints.store import Store
     from luminoth.storage import is_address
 

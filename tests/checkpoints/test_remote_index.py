@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from luminoth.checkpoints import remote
+from luminoth.checkpoints import downloadable
 from luminoth.checkpoints.convert.published import PUBLISHED
+from luminoth.checkpoints.downloadable import find_remote, not_here, remote_checkpoints, remote_entries
 from luminoth.checkpoints.downloading import Checksum
 from luminoth.checkpoints.entry import Status
-from luminoth.checkpoints.remote import find_remote, not_here, remote_checkpoints, remote_entries
 from luminoth.checkpoints.remote_index import index_of, parse_index
 from luminoth.errors import CheckpointError
 
@@ -38,7 +38,7 @@ def without(field, row=ROW):
 
 def test_the_shipped_index_is_that_of_the_converters():
     expected = json.dumps(index_of(PUBLISHED), indent=2, ensure_ascii=False) + "\n"
-    assert remote.SHIPPED_INDEX.read_text(encoding="utf-8") == expected
+    assert downloadable.SHIPPED_INDEX.read_text(encoding="utf-8") == expected
 
 
 def test_what_can_be_downloaded():

@@ -12,8 +12,9 @@ from luminoth.checkpoints import index, store
 from luminoth.checkpoints.entry import Entry, Status
 from luminoth.checkpoints.folder import hash_files
 from luminoth.checkpoints.metadata import parse_metadata, read_metadata
+from luminoth.checkpoints.naming import check_fields
 from luminoth.checkpoints.publish import create_checkpoint
-from luminoth.checkpoints.store import Store, check_fields, choose
+from luminoth.checkpoints.store import Store, choose
 from luminoth.errors import CheckpointError, OutputError
 from tests.checkpoints.light import CLASSES, EMBEDDED_ID, light_entry, light_run
 from tests.checkpoints.tiny_run import save

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from luminoth.checkpoints import remote
+from luminoth.checkpoints import downloadable
 from luminoth.checkpoints.archive import export_checkpoint
 from luminoth.checkpoints.convert.published import PUBLISHED
 from luminoth.checkpoints.loading import load_model
@@ -55,7 +55,7 @@ def server(monkeypatch, tmp_path, home, weights):
         (row,) = index_of({NAME: published})["checkpoints"]
         row |= {"alias": "accurate", "url": f"{server.address}/w.pth"}
         (tmp_path / "index.json").write_text(json.dumps({"format": 1, "checkpoints": [row]}))
-        monkeypatch.setattr(remote, "SHIPPED_INDEX", tmp_path / "index.json")
+        monkeypatch.setattr(downloadable, "SHIPPED_INDEX", tmp_path / "index.json")
         server.files["/w.pth"] = weights
         server.id = published.id
         yield server
