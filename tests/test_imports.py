@@ -208,3 +208,29 @@ def test_importing_luminoth_imports_nothing_else():
 
 def _sees(file: Path, part: str) -> bool:
     return any(part_imported(each.name) == part for each in imports_in(file))
+
+
+def names_in(path: Path) -> set[str]:
+    """What can be imported from a file, as far as it is written down there."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_imported_is_there(path):
+    """Also inside functions, where it would show only when they run."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("luminoth."):
+            place = ROOT.joinpath(*node.module.split(".")[1:])
+            file = place.with_suffix(".py") if place.with_suffix(".py").exists() else place / "__init__.py"
+            there = (
+                names_in(file) | {each.stem for each in place.glob("*.py")} | {each.name for each in place.glob("*/")}
+            )
+            assert {alias.name for alias in node.names} <= there, f"line {node.lineno}"

@@ -15,8 +15,8 @@ from luminoth.checkpoints.folder import (
     read_checkpoint_classes,
     read_checkpoint_config,
 )
+from luminoth.checkpoints.naming import new_id
 from luminoth.checkpoints.publish import choose_checkpoint, create_checkpoint, publish_checkpoint, publish_model
-from luminoth.checkpoints.store import new_id
 from luminoth.checkpoints.weights_file import read_weights_file
 from luminoth.errors import CheckpointError
 
