@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from luminoth.checkpoints.downloadable import find_remote, not_here
+from luminoth.checkpoints.downloadable import find_remote, home_folder, not_here
 from luminoth.checkpoints.entry import Entry, Status, read_entry
 from luminoth.checkpoints.folder import (
     METADATA_FILE,
@@ -59,7 +59,7 @@ class Resolved(NamedTuple):
 
 def published_folder() -> Path:
     """Where published checkpoints are kept, each in a folder named by its id: `$LUMI_HOME/checkpoints`."""
-    return Path(os.environ.get("LUMI_HOME") or "~/.luminoth").expanduser() / "checkpoints"
+    return home_folder() / "checkpoints"
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:

@@ -103,13 +103,14 @@ def input_path(place: str, *suffixes_beside: str) -> Iterator[Path]:
     Raises:
         DataError: it is an address, and cannot be read.
     """
-    from luminoth.storage import download, exists, is_address, name_of
+    from luminoth.storage import download, exists, is_address, name_of, stands_for
 
     if not is_address(place):
         yield Path(place)
         return
     with tempfile.TemporaryDirectory(prefix="lumi-input-") as folder:
         path = Path(folder) / name_of(place)
+        stands_for(path, place)
         stem = place.removesuffix(path.suffix)
         try:
             beside = {stem + suffix: path.with_suffix(suffix) for suffix in suffixes_beside if exists(stem + suffix)}

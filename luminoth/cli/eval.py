@@ -109,6 +109,7 @@ def eval(
       lumi eval -c config.yml --compare jobs/my-run/eval/val-9000.json
       lumi eval --checkpoint toytown -o dataset.dir=tf/
       lumi eval --from-detections theirs.json -o dataset.dir=tf/
+      lumi eval -c gs://my-bucket/jobs/street/config.yml --report gs://my-bucket/street.html
     """
     _check_usage(
         files, checkpoint, from_detections,
@@ -137,7 +138,7 @@ def eval(
     job = _Job(open_split(config.dataset.dir, split), config, resize, batch_size, wanted)
     if from_detections:
         with input_path(from_detections) as path:
-            job.evaluate_file(path)
+            job.evaluate_file(path, from_detections)
     elif watch:
         job.watch(from_step, again)
     elif checkpoint == _BEST:
@@ -319,15 +320,15 @@ class _Job:
         self._keep(checkpoint, loaded.step, result, earlier)
         self._write_files(checkpoint.name, address_of(checkpoint), loaded.step, result, earlier)
 
-    def evaluate_file(self, path: Path) -> None:
-        """Evaluates the detections of a file, tells what was found."""
+    def evaluate_file(self, path: Path, name: str) -> None:
+        """Evaluates the detections of a file that the user calls `name`, tells what was found."""
         from luminoth.evaluation.checkpoint import evaluate_file
 
         say(f"Evaluating {path} on {self._split.name}: {self._split.images} images")
         result = evaluate_file(path, self._split, max_detections=self._wanted.max_detections)
         earlier = self._compare(result)
         self._tell(path.name, result, earlier, None, None)
-        self._write_files(path.stem, str(path), None, result, earlier)
+        self._write_files(path.stem, name, None, result, earlier)
 
     def _compare(self, result: EvaluationResult) -> _Earlier | None:
         if self._wanted.compare is None:

@@ -61,6 +61,7 @@ def train(
       lumi train --from fast --dataset mine-tf
       lumi train --from fast --dataset mine-tf --dry-run
       lumi train -c config.yml --overfit 4
+      lumi train -c config.yml --dataset gs://my-bucket/tf --job-dir gs://my-bucket/jobs
     """
     if dry_run and overfit_images is not None:
         raise click.UsageError("--dry-run and --overfit are two different trials: choose one")

@@ -1,5 +1,6 @@
 """Files of a bucket on this machine, through TensorFlow's own client of gs://."""
 
+import json
 import shutil
 import threading
 from contextlib import contextmanager
@@ -195,6 +196,23 @@ def test_a_sheet_of_records_in_a_bucket(bucket, dataset, lumi, tmp_path):  # noq
     (bucket / "voc" / "a.xml").write_text("")
     status, _, err = lumi("dataset", "stats", f"gs://{bucket.name}/voc")
     assert (status, "only records are read from a bucket" in err) == (1, True)
+
+
+def test_an_evaluation_reads_and_writes_files_in_a_bucket(bucket, dataset, lumi):  # noqa: F811
+    for name in ("train.tfrecords", "classes.json"):
+        shutil.copy(dataset / name, bucket)
+    address = f"gs://{bucket.name}"
+    found = [{"image_id": "picture-0", "category_id": 1, "bbox": [2.0, 3.0, 14.0, 10.0], "score": 0.5}]
+    (bucket / "theirs.json").write_text(json.dumps(found))
+    files = ("--report", f"{address}/out/report.html", "--detections", f"{address}/out/again.json")
+    data = ("-o", f"dataset.dir={address}", "--split", "train")
+    status, _, err = lumi("eval", "--from-detections", f"{address}/theirs.json", *data, *files)
+    assert (status, f"Evaluating {address}/theirs.json on train: 6 images" in err) == (0, True)
+    assert f"Wrote 1 detections to {address}/out/again.json" in err
+    assert json.loads((bucket / "out" / "again.json").read_text()) == found
+    report = (bucket / "out" / "report.html").read_text()
+    assert f"{address}/theirs.json" in report
+    assert "lumi-input" not in report
 
 
 def test_configuration_files(bucket):
