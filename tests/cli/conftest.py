@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 
 from luminoth.cli.main import main
@@ -8,8 +10,12 @@ def lumi(capsys):
     """Runs a command in this process; gives (exit status, standard output, standard error)."""
 
     def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
+        level = logging.getLogger().level  # which a command may change for its process, as `--runner beam` does
+        try:
+            with pytest.raises(SystemExit) as stopped:
+                main([str(argument) for argument in arguments])
+        finally:
+            logging.getLogger().setLevel(level)
         captured = capsys.readouterr()
         return stopped.value.code, captured.out, captured.err
 

@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 
@@ -329,7 +330,8 @@ def test_a_configuration_is_frozen():
 
 
 def test_warnings_of_load_config_go_to_the_log(file, caplog):
-    load_config([file("train: {tf_debug: true}\nmodel: {batch_norm: 3}")])
+    with caplog.at_level(logging.WARNING):
+        load_config([file("train: {tf_debug: true}\nmodel: {batch_norm: 3}")])
     assert [record.getMessage() for record in caplog.records] == [
         "no effect on TensorFlow 2, ignored: train.tf_debug, model.batch_norm"
     ]

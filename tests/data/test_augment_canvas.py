@@ -73,7 +73,7 @@ def test_jitter_of_one_fits_the_square():
 _jitter = compiled("large_scale_jitter", size=50, min_scale=0.3, max_scale=2.5, fill=FILL, min_visible=0.25)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     st.integers(0, 2**31 - 1),
     st.tuples(st.integers(24, 60), st.integers(24, 60)),
