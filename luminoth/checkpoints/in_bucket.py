@@ -30,6 +30,7 @@ from luminoth.checkpoints.folder import (
     STATE_FILE,
     UNFINISHED_PREFIX,
     WEIGHTS_FILE,
+    is_checkpoint,
 )
 from luminoth.errors import CheckpointError, OutputError
 from luminoth.storage import (
@@ -199,7 +200,7 @@ class _Copy:
         beside = self.folder / f"{UNFINISHED_PREFIX}{name}.fetched"
         try:
             state = read_bytes(join(address, STATE_FILE))
-            if folder.is_dir() and _weights_of(state) == _weights_of((folder / STATE_FILE).read_bytes()):
+            if is_checkpoint(folder) and _weights_of(state) == _weights_of((folder / STATE_FILE).read_bytes()):
                 self._take(folder / STATE_FILE, state)
                 return True
             shutil.rmtree(beside, ignore_errors=True)
@@ -228,7 +229,7 @@ class _Copy:
     def _fetch(self, names: list[str]) -> None:
         """Brings single files here that are not here yet, or are newer there."""
         paths = {join(self.address, name): self.folder / name for name in names}
-        there = stat_all([address for address, path in paths.items() if path in self._same])
+        there = stat_all([address for address, path in paths.items() if path.is_file()])
         wanted = {
             address: path
             for address, path in paths.items()

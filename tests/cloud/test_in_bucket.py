@@ -152,6 +152,8 @@ def test_what_is_gone_here_alone_stays_in_the_bucket(address, there):
     shutil.rmtree(folder / "ckpt-2")
     upload_changes(folder)
     assert steps_in(there) == [1, 2]
+    refresh(folder)
+    assert steps_in(folder) == [1, 2]
 
 
 def test_one_checkpoint_is_copied_alone(address, there, gcs, another_process):
