@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "models": "errors types config boxes backbones",
     "data": "errors types fonts page web storage image resize config boxes",
     "checkpoints": "errors types web storage image resize config boxes models",
-    "inference": "errors types fonts web image resize config boxes models checkpoints",
+    "inference": "errors types fonts web image resize config boxes backbones models checkpoints",
     "evaluation": "errors types page image resize config boxes models checkpoints inference data",
     "training": "errors types image resize config boxes backbones models checkpoints inference data evaluation",
     "server": "errors types image inference",

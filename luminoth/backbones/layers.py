@@ -13,6 +13,8 @@ from contextvars import ContextVar
 import keras
 import tensorflow as tf
 
+from luminoth.backbones import avx2_convolution
+
 # How much of the old statistics a training step keeps. Detection runs are short and their batches small: 0.99
 # would still remember the start after several hundred steps.
 _STATISTICS_MOMENTUM = 0.97
@@ -132,6 +134,9 @@ class Conv(WeightedLayer):
         self.filters, self.stride, self.dilation, self.groups = filters, stride, dilation, groups
         height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
         self.is_depthwise = groups == in_channels == filters and groups > 1
+        sees_every_cell = groups == 1 and (stride == 1 or height == width == 1)
+        self._suits_avx2 = sees_every_cell and avx2_convolution.suits_this_machine()
+        self._mirrored: tf.Tensor | None = None
         self._activation = keras.activations.get(activation)
         self._has_norm, self._train_norm, self._norm_epsilon = norm, train_norm, norm_epsilon
         self.kernel = self.add_weight(
@@ -155,6 +160,10 @@ class Conv(WeightedLayer):
         kernel, bias = self._weights_in(inputs.dtype)
         return self._activation(self._add_bias(self._convolve(inputs, kernel), bias))
 
+    def freeze(self, dtype: tf.DType) -> None:
+        super().freeze(dtype)
+        self._mirrored = None
+
     def kernel_and_bias(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Float32 kernel and bias that the inputs meet outside training, batch norm folded in."""
         kernel = tf.convert_to_tensor(self.kernel)
@@ -170,16 +179,29 @@ class Conv(WeightedLayer):
         if self.is_depthwise:
             return self._convolve_depthwise(inputs, kernel)
         if self.stride == 1:
-            return tf.nn.conv2d(inputs, kernel, 1, "SAME", dilations=self.dilation)
+            return self._convolve_every_cell(inputs, kernel)
         # "SAME" would pad unevenly at stride 2. The padding and, for 1 x 1 kernels, the stride are operations of their
         # own: the gradient of a convolution that states its padding leaves oneDNN, which takes twice the time, and
         # oneDNN's gradient of a strided 1 x 1 convolution corrupts memory on TensorFlow 2.21 (the process dies of
         # "double free" within a hundred steps on small pictures).
         rows, columns = (size // 2 for size in self.kernel.shape[:2])
         if rows == columns == 0:
-            return tf.nn.conv2d(inputs[:, :: self.stride, :: self.stride], kernel, 1, "SAME")
+            return self._convolve_every_cell(inputs[:, :: self.stride, :: self.stride], kernel)
         padded = tf.pad(inputs, [[0, 0], [rows, rows], [columns, columns], [0, 0]])
         return tf.nn.conv2d(padded, kernel, self.stride, "VALID")
+
+    def _convolve_every_cell(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        if not self._suits_avx2 or inputs.dtype != tf.float32:
+            return tf.nn.conv2d(inputs, kernel, 1, "SAME", dilations=self.dilation)
+        if self._frozen and inputs.shape[0] == 1:
+            return avx2_convolution.convolve_transposed(inputs, self._mirrored_kernel(), self.dilation)
+        return avx2_convolution.convolve(inputs, kernel, self.dilation)
+
+    def _mirrored_kernel(self) -> tf.Tensor:
+        if self._mirrored is None:
+            with tf.init_scope():  # once, not in each call of the graph that is being traced
+                self._mirrored = avx2_convolution.mirror_kernel(tf.cast(self._frozen[0], tf.float32))
+        return self._mirrored
 
     def _convolve_depthwise(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         kernel = tf.transpose(kernel, (0, 1, 3, 2))  # [kh, kw, 1, C] -> [kh, kw, C, 1]

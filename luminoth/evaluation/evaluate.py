@@ -121,7 +121,7 @@ class Evaluator:
             files, batch_size=batch_size, resize=resize, num_classes=self._classes.in_records
         )
         self._dataset = _with_class_ids(self._source, record_class_ids)
-        self._step = _make_step(model, self._source.element_spec[0], min_score, seed)
+        self._step = _make_step(model, self._source.element_spec[0], batch_size, min_score, seed)
 
     def run(self, on_progress: Callable[[int], None] = lambda images: None) -> EvaluationResult:
         """Evaluates the model as it is now.
@@ -274,9 +274,14 @@ def _with_class_ids(dataset: tf.data.Dataset, record_class_ids: Sequence[int] | 
     return dataset.map(rename)
 
 
-def _make_step(model: Any, batch_spec: Batch, min_score: float, seed: int) -> Callable[[Batch], Examination]:
+def _make_step(
+    model: Any, batch_spec: Batch, batch_size: int, min_score: float, seed: int
+) -> Callable[[Batch], Examination]:
     """One function that examines a batch; one trace serves batches of every size."""
-    relaxed = tf.nest.map_structure(_with_any_picture_size, batch_spec)
+    pictures = 1 if batch_size == 1 else None
+    relaxed = tf.nest.map_structure(
+        lambda spec: tf.TensorSpec([pictures, *spec.shape.as_list()[1:]], spec.dtype), batch_spec
+    )
 
     @tf.function(input_signature=[relaxed], autograph=False)
     def step(batch: Batch) -> Examination:
@@ -284,11 +289,6 @@ def _make_step(model: Any, batch_spec: Batch, min_score: float, seed: int) -> Ca
         return model.examine(batch, seed=seed_pair, min_score=min_score, max_proposals=max(COUNTS))
 
     return step
-
-
-def _with_any_picture_size(spec: tf.TensorSpec) -> tf.TensorSpec:
-    shape = spec.shape.as_list()
-    return tf.TensorSpec([None, *shape[1:]], spec.dtype)
 
 
 def _in_flight(

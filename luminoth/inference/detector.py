@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from luminoth.backbones import avx2_convolution
 from luminoth.boxes.geometry import clip_boxes
 from luminoth.boxes.host import suppress
 from luminoth.checkpoints import loading, runs, store
@@ -111,17 +112,8 @@ class Detector:
         )
         self._resize = ResizeRule(**loaded.config.dataset.image_preprocessing.model_dump())
         self._canvases: dict[tuple[int, int], tuple[int, int]] = {}
-        # No dimension is fixed, so that pictures of any size and number run through one trace.
-        self._find_objects = tf.function(
-            self._find_objects_eagerly,
-            input_signature=[
-                tf.TensorSpec([None], tf.uint8),
-                tf.TensorSpec([None, 2], tf.int32),
-                tf.TensorSpec([2], tf.int32),
-                tf.TensorSpec([], tf.float32),
-            ],
-            autograph=False,  # which would take a second of the first call
-        )
+        self._find_in_batch = self._make_graph(None)
+        self._find_in_one = self._make_graph(1) if avx2_convolution.suits_this_machine() else self._find_in_batch
 
     @property
     def classes(self) -> list[str]:
@@ -230,7 +222,7 @@ class Detector:
         """Pictures [H, W, 3] uint8, of any sizes that fit the canvas when they are resized."""
         flat = [np.ascontiguousarray(pixels).reshape(-1) for pixels in pictures]
         sizes = np.array([pixels.shape[:2] for pixels in pictures], np.int32)
-        output = self._find_objects(
+        output = self._graph_for(len(pictures))(
             tf.constant(flat[0] if len(flat) == 1 else np.concatenate(flat)),
             tf.constant(sizes),
             tf.constant(canvas),
@@ -248,7 +240,27 @@ class Detector:
             found.append(detections)
         return found
 
-    def _find_objects_eagerly(
+    def _make_graph(self, pictures: int | None) -> Callable[..., DetectorOutput]:
+        """Finds objects in so many pictures, in any number for None; traced when it is called first."""
+        return tf.function(
+            self._find_objects,
+            # The pictures' sizes are left open, so that one trace serves them all.
+            input_signature=[
+                tf.TensorSpec([None], tf.uint8),
+                tf.TensorSpec([pictures, 2], tf.int32),
+                tf.TensorSpec([2], tf.int32),
+                tf.TensorSpec([], tf.float32),
+            ],
+            autograph=False,  # which would take a second of the first call
+        )
+
+    def _graph_for(self, pictures: int) -> Callable[..., DetectorOutput]:
+        """The graph for so many pictures. One that is left over from batches is not worth a trace of its own."""
+        one, batch = self._find_in_one, self._find_in_batch
+        has_own = one.experimental_get_tracing_count() or not batch.experimental_get_tracing_count()
+        return one if pictures == 1 and has_own else batch
+
+    def _find_objects(
         self, pixels: tf.Tensor, sizes: tf.Tensor, canvas: tf.Tensor, min_score: tf.Tensor
     ) -> DetectorOutput:
         """From original pixels to boxes in original pixels.

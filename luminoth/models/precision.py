@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import keras
 import tensorflow as tf
 
 from luminoth.backbones.layers import Conv
+from luminoth.backbones.processor import processor_flags
 from luminoth.errors import ConfigError
 
 # Flags of processors that compute in these types by themselves.
@@ -15,7 +14,6 @@ _FLAGS = {
     "bfloat16": ("avx512_bf16", "amx_bf16", "avx_ne_convert"),
     "float16": ("avx512_fp16", "amx_fp16"),
 }
-_CPU_FACTS = Path("/proc/cpuinfo")
 
 
 def find_doubt(precision: str) -> str | None:
@@ -26,11 +24,7 @@ def find_doubt(precision: str) -> str | None:
     """
     if precision not in _FLAGS or tf.config.list_physical_devices("GPU"):
         return None
-    try:
-        facts = _CPU_FACTS.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    known = set(next((line for line in facts.splitlines() if line.startswith("flags")), "").split())
+    known = processor_flags()
     if not known or known.intersection(_FLAGS[precision]):
         return None
     return (

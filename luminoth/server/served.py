@@ -82,8 +82,10 @@ class ServedModel:
     def _load_and_warm_up(self) -> None:
         try:
             model = self._load()
-            # The first picture builds what the others use.
-            model.detect([np.full((480, 640, 3), 127, np.uint8)])
+            # The first calls build what the others use: for one picture, and for several at once.
+            grey = np.full((480, 640, 3), 127, np.uint8)
+            for pictures in sorted({1, min(2, self.max_batch)}):
+                model.detect([grey] * pictures)
         except Exception as error:
             self.state = FAILED
             _log.error("%s: the model cannot be loaded: %s", self.name, error)

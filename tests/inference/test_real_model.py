@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from luminoth.backbones import avx2_convolution
 from luminoth.checkpoints.loading import load_model
 from luminoth.checkpoints.runs import save_checkpoint
 from luminoth.config import load_config
@@ -66,14 +67,30 @@ def test_finds_what_the_model_finds_on_the_resized_picture(detector):
     assert found.scores.min() >= 0.05
 
 
-def test_a_list_finds_the_same_as_single_pictures_in_one_trace(detector):
+@pytest.mark.parametrize("suits", [False, True])
+def test_a_list_finds_the_same_as_single_pictures(config_file, suits, monkeypatch):
+    monkeypatch.setattr(avx2_convolution, "suits_this_machine", lambda: suits)
+    detector = Detector(config=config_file, prob=0.05)
     pictures = [random_picture(*size) for size in ((80, 120), (120, 80), (40, 60), (50, 50))]
-    together = detector.detect(pictures)
-    for pixels, found in zip(pictures, together, strict=True):
-        alone = detector.detect(pixels)
+    singly = [detector.detect(pixels) for pixels in pictures]
+    together = detector.detect([pixels for pixels in pictures for _ in range(3)])
+    assert len(singly[0]) > 3
+    for index, found in enumerate(together):
+        alone = singly[index // 3]
         np.testing.assert_allclose(found.boxes, alone.boxes, rtol=1e-3, atol=1e-2)
         np.testing.assert_allclose(found.scores, alone.scores, atol=1e-4)
-    assert detector._find_objects.experimental_get_tracing_count() == 1
+    # Sizes need no trace of their own; a picture alone does where it is computed in another way.
+    traced = [detector._find_in_one, detector._find_in_batch]
+    assert [graph.experimental_get_tracing_count() for graph in traced] == [1, 1]
+    assert (traced[0] is traced[1]) == (not suits)
+
+
+def test_a_picture_left_over_from_batches_is_not_worth_a_trace(config_file, monkeypatch):
+    monkeypatch.setattr(avx2_convolution, "suits_this_machine", lambda: True)
+    detector = Detector(config=config_file, prob=0.05, batch_size=2)
+    found = detector.detect([random_picture(80, 120)] * 3)
+    np.testing.assert_allclose(found[2].boxes, found[0].boxes, rtol=1e-3, atol=1e-2)
+    assert detector._find_in_one.experimental_get_tracing_count() == 0
 
 
 def test_prob_below_and_above(detector, monkeypatch):

@@ -100,15 +100,17 @@ def test_a_detector_in_float16_has_the_losses_and_gradients_of_float32():
         assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(expected), rel=0.15), name
 
 
-def test_what_a_processor_does_not_know_is_said(tmp_path, monkeypatch):
-    facts = tmp_path / "cpuinfo"
-    monkeypatch.setattr(precision_module, "_CPU_FACTS", facts)
-    assert find_doubt("bfloat16") is None  # no such file: nothing is known
-    facts.write_text("processor: 0\nflags\t\t: fpu avx2 avx512f\n")
+def test_what_a_processor_does_not_know_is_said(monkeypatch):
+    def knows(*flags):
+        monkeypatch.setattr(precision_module, "processor_flags", lambda: frozenset(flags))
+
+    knows()  # which is to say: nothing is known of it
+    assert find_doubt("bfloat16") is None
+    knows("fpu", "avx2", "avx512f")
     assert find_doubt("float32") is None
     assert "bfloat16 on a processor that does not know it (avx512_bf16, amx_bf16" in find_doubt("bfloat16")
     assert "use float32, or a GPU" in find_doubt("float16")
-    facts.write_text("flags\t\t: fpu avx512f avx512_bf16\n")
+    knows("fpu", "avx512f", "avx512_bf16")
     assert find_doubt("bfloat16") is None
     assert find_doubt("float16") is not None
 
